@@ -1,0 +1,69 @@
+"""Paired bootstrap over images: how far a difference of means could be moved by the choice of images."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+_COUNTS_PER_BLOCK = 4_000_000
+"""Resampling counts held at a time (float64, so 32 MB)."""
+
+
+def bootstrap_means(differences: FloatArray, draws: int, seed: int) -> FloatArray:
+    """Means of resampled images, for all points with the same resamples.
+
+    One draw takes N images with replacement; the counts of the images in a draw are multinomial, so all means are
+    one matrix product. Every point sees the same draws.
+
+    Args:
+        differences: Per-image values, shape (points, N).
+        draws: Number of resamples.
+        seed: Seed of the resamples.
+
+    Returns:
+        Means, shape (points, draws). A row that holds a non-finite value is NaN throughout.
+
+    Raises:
+        ValueError: If `differences` is not two-dimensional with at least one image, or `draws` is not positive.
+    """
+    if differences.ndim != 2 or differences.shape[1] == 0:
+        raise ValueError(f"differences have shape {differences.shape}; expected (points, images) with images > 0")
+    if draws < 1:
+        raise ValueError(f"draws is {draws}; expected at least 1")
+    usable = np.isfinite(differences).all(axis=1)
+    means = np.full((len(differences), draws), np.nan)
+    images = differences.shape[1]
+    generator = np.random.default_rng(seed)
+    block = max(1, _COUNTS_PER_BLOCK // images)
+    kept = differences[usable]
+    for start in range(0, draws, block):
+        stop = min(start + block, draws)
+        counts = generator.multinomial(images, np.full(images, 1 / images), size=stop - start)
+        means[usable, start:stop] = kept @ counts.T.astype(np.float64) / images
+    return means
+
+
+def bootstrap_interval(
+    differences: FloatArray, level: float = 0.95, draws: int = 1000, seed: int = 0
+) -> tuple[FloatArray, FloatArray]:
+    """Percentile interval of the mean over images (Efron's percentile bootstrap).
+
+    Args:
+        differences: Per-image values, shape (points, N).
+        level: Coverage asked for, between 0 and 1.
+        draws: Number of resamples.
+        seed: Seed of the resamples.
+
+    Returns:
+        Lower and upper ends, each of shape (points,); NaN where a point has a non-finite value.
+
+    Raises:
+        ValueError: If `level` is not between 0 and 1, or for the reasons of `bootstrap_means`.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; expected a number between 0 and 1, such as 0.95")
+    means = bootstrap_means(differences, draws, seed)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=1)
+    return low, high

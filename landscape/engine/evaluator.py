@@ -1,0 +1,171 @@
+"""Evaluation of many networks that differ in a few scales: the part they share is computed once.
+
+Whatever lies before the first scale that moves gives the same codes for every candidate. Those codes are kept, in the
+smallest integer type that holds them, and each candidate starts from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from landscape.engine.reference import Reference
+from landscape.engine.values import Codes, Value, as_float
+from landscape.graph import Graph, Node
+from landscape.images import ImageSet
+from landscape.quant.network import QuantizedNetwork
+
+Arithmetic = Callable[[QuantizedNetwork, Reference | None], Reference]
+
+
+@dataclass
+class _Chunk:
+    """Some of the images, and what of the shared part is kept of them (None: too large to keep, computed anew)."""
+
+    start: int
+    stop: int
+    kept: dict[str, Value] | None = None
+
+
+class Evaluator:
+    """Logits of a quantized network on fixed images, for candidates that differ from it in given scales.
+
+    Args:
+        network: The centre.
+        images: What it is evaluated on.
+        moved: Names of the scales in which candidates may differ (``blocks.5.attn.qkv.weight``).
+        arithmetic: The engine.
+        chunk: Images at a time; has no influence on any value.
+        cache_bytes: Memory for the shared part; what does not fit is computed again for every candidate.
+    """
+
+    def __init__(
+        self,
+        network: QuantizedNetwork,
+        images: ImageSet,
+        moved: Collection[str],
+        arithmetic: Arithmetic = Reference,
+        chunk: int = 8,
+        cache_bytes: int = 2 << 30,
+    ) -> None:
+        self.network, self.images = network, images
+        self.centre = arithmetic(network, None)
+        self._arithmetic = arithmetic
+        graph = network.graph
+        self._changing = graph.downstream({name.rpartition(".")[0] for name in moved})
+        self._shared = _needed(graph, {n.name for n in graph if n.name not in self._changing}, self._border(graph))
+        self._chunks = [_Chunk(i, min(i + chunk, len(images))) for i in range(0, len(images), chunk)]
+        self._free_bytes = cache_bytes
+
+    def _border(self, graph: Graph) -> set[str]:
+        """Shared nodes whose values the changing part reads (or the logits, if nothing changes)."""
+        read = {name for node in graph if node.name in self._changing for name in node.inputs}
+        return {name for name in (read or {graph.output}) if name not in self._changing}
+
+    def logits(self, network: QuantizedNetwork, progress: Callable[[int], None] | None = None) -> Tensor:
+        """Logits of a candidate.
+
+        Args:
+            network: Equal to the centre but for the scales that may move.
+            progress: Told the number of images after each chunk.
+
+        Returns:
+            float64 (images, classes).
+        """
+        arithmetic = self.centre if network is self.network else self._arithmetic(network, self.centre)
+        logits = []
+        for chunk in self._chunks:
+            logits.append(as_float(self._run(arithmetic, chunk, self.network.graph.output)))
+            if progress is not None:
+                progress(chunk.stop - chunk.start)
+        return torch.cat(logits)
+
+    def codes(self, network: QuantizedNetwork, names: Sequence[str], count: int) -> dict[str, Tensor]:
+        """Integers that the named nodes hold, on the first images.
+
+        Args:
+            network: A candidate.
+            names: Nodes with a quantizer.
+            count: How many images at least (whole chunks are computed, then cut).
+
+        Returns:
+            int32 tensors by name, the images first (for views that merge images with windows: their multiples).
+        """
+        arithmetic = self._arithmetic(network, self.centre)
+        found: dict[str, list[Tensor]] = {name: [] for name in names}
+        for chunk in self._chunks:
+            if chunk.start >= count:
+                break
+            images = min(chunk.stop, count) - chunk.start
+            for node, value in self._walk(arithmetic, _Chunk(chunk.start, chunk.start + images), set(names)):
+                if node.name in found and isinstance(value, Codes):
+                    found[node.name].append(value.integers.to(torch.int32))
+        return {name: torch.cat(parts) for name, parts in found.items()}
+
+    def _run(self, arithmetic: Reference, chunk: _Chunk, output: str) -> Value:
+        if chunk.kept is None:
+            chunk.kept = kept = self._prefix(chunk)
+            size = sum(_bytes(value) for value in kept.values())
+            if size > self._free_bytes:
+                chunk.kept = None
+            else:
+                self._free_bytes -= size
+        else:
+            kept = chunk.kept
+        values = {name: value.unpacked() if isinstance(value, Codes) else value for name, value in kept.items()}
+        if output in values:
+            return values[output]
+        graph = self.network.graph
+        changing = [node for node in graph if node.name in self._changing]
+        for _ in _evaluate(arithmetic, changing, values, {output}, chunk.stop - chunk.start):
+            pass
+        return values[output]
+
+    def _prefix(self, chunk: _Chunk) -> dict[str, Value]:
+        border = self._border(self.network.graph)
+        values: dict[str, Value] = {}
+        for _ in self._start(self.centre, chunk, values, self._shared, border):
+            pass
+        return {name: v.packed() if isinstance(v, Codes) else v for name, v in values.items() if name in border}
+
+    def _walk(self, arithmetic: Reference, chunk: _Chunk, keep: set[str]) -> Iterator[tuple[Node, Value]]:
+        values: dict[str, Value] = {}
+        yield from self._start(arithmetic, chunk, values, list(self.network.graph), keep)
+
+    def _start(
+        self, arithmetic: Reference, chunk: _Chunk, values: dict[str, Value], nodes: list[Node], keep: set[str]
+    ) -> Iterator[tuple[Node, Value]]:
+        values["input"] = arithmetic.input(self.images.normalized(slice(chunk.start, chunk.stop), torch.float64))
+        yield self.network.graph["input"], values["input"]
+        yield from _evaluate(arithmetic, nodes, values, keep, chunk.stop - chunk.start)
+
+
+def _evaluate(
+    arithmetic: Reference, nodes: list[Node], values: dict[str, Value], keep: set[str], images: int
+) -> Iterator[tuple[Node, Value]]:
+    """Evaluate nodes in order, dropping each value after its last reader unless it is to be kept."""
+    last = {name: node.name for node in nodes for name in node.inputs}
+    for node in nodes:
+        if node.op != "input":
+            values[node.name] = arithmetic.evaluate(node, [values[name] for name in node.inputs], images)
+            yield node, values[node.name]
+        for name in set(node.inputs):
+            if last[name] == node.name and name not in keep:
+                del values[name]
+
+
+def _needed(graph: Graph, among: set[str], wanted: set[str]) -> list[Node]:
+    """Of some nodes those that the wanted ones depend on, in order."""
+    needed = set(wanted)
+    for node in reversed(list(graph)):
+        if node.name in needed:
+            needed.update(node.inputs)
+    return [node for node in graph if node.name in needed and node.name in among]
+
+
+def _bytes(value: Value) -> int:
+    tensor = value.integers if isinstance(value, Codes) else value
+    return tensor.numel() * tensor.element_size()

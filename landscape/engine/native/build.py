@@ -1,0 +1,120 @@
+"""Compiles the kernels with the system's C++ compiler on first use, and loads them.
+
+One library per instruction set, kept in the user's cache folder under a name made of source, flags and compiler, so a
+change of any of them compiles anew and nothing else does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("kernels.cpp")
+
+COMMON_FLAGS = (
+    "-std=c++17", "-O3", "-fPIC", "-shared", "-pthread",
+    "-ffp-contract=off",  # a * b + c stays two roundings, as in the reference
+    "-fno-math-errno", "-fno-trapping-math",  # change no value
+)  # fmt: skip
+
+INSTRUCTION_SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "avx512": (
+        ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"),
+        ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mprefer-vector-width=512"),
+    ),
+    "avx2": (("avx2",), ("-mavx2",)),
+    "generic": ((), ()),
+}
+"""Best first: what the processor must have (words of Linux's cpuinfo), and the compiler's flags. AMX is not used."""
+
+ISA_VARIABLE = "LANDSCAPE_NATIVE_ISA"
+"""Environment variable that asks for one of `INSTRUCTION_SETS` in place of the best."""
+
+
+class NativeUnavailable(RuntimeError):
+    """Why the kernels are not to be had, in one line."""
+
+
+def instruction_sets() -> list[str]:
+    """Those that this processor has, best first."""
+    found = _processor_flags()
+    return [name for name, (needed, _) in INSTRUCTION_SETS.items() if found.issuperset(needed)]
+
+
+def chosen_instruction_set() -> str:
+    """The best that the processor has, or the one asked for by the environment.
+
+    Raises:
+        NativeUnavailable: The one asked for is unknown or not there.
+    """
+    available, wanted = instruction_sets(), os.environ.get(ISA_VARIABLE)
+    if wanted is not None and wanted not in available:
+        raise NativeUnavailable(f"{ISA_VARIABLE}={wanted} is not to be had here; there are {', '.join(available)}")
+    return wanted or available[0]
+
+
+@cache
+def load(instruction_set: str) -> ctypes.CDLL:
+    """The kernels for an instruction set, compiled if that has not been done before.
+
+    Raises:
+        NativeUnavailable: There is no C++ compiler, or it fails.
+    """
+    compiler = _compiler()
+    flags = [*COMMON_FLAGS, *INSTRUCTION_SETS[instruction_set][1]]
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    key = hashlib.sha256("\0".join([SOURCE.read_text(), *flags, version]).encode()).hexdigest()[:16]
+    library = cache_folder() / f"kernels-{instruction_set}-{key}.so"
+    if not library.is_file():
+        _compile(compiler, flags, library)
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError as error:
+        raise NativeUnavailable(f"the compiled kernels cannot be loaded: {error}") from error
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels lie."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "evolq-landscape"
+
+
+def _compile(compiler: str, flags: list[str], library: Path) -> None:
+    try:
+        library.parent.mkdir(parents=True, exist_ok=True)
+        # Two processes may compile at once: each into a folder of its own, and the renaming is atomic.
+        with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+            result = Path(folder) / library.name
+            command = [compiler, *flags, "-o", str(result), str(SOURCE)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                raise NativeUnavailable(f"{compiler} failed: {(done.stderr.strip().splitlines() or ['no message'])[0]}")
+            result.replace(library)
+    except OSError as error:
+        raise NativeUnavailable(f"the kernels cannot be compiled: {error}") from error
+
+
+def _compiler() -> str:
+    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
+        path = shutil.which(name) if name else None
+        if path is not None:
+            return path
+    raise NativeUnavailable("there is no C++ compiler (c++, g++ or clang++, or set CXX)")
+
+
+@cache
+def _processor_flags() -> frozenset[str]:
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return frozenset()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), ()))

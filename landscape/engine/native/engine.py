@@ -1,0 +1,337 @@
+"""The native arithmetic: the reference's values through compiled kernels, on small integers."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from landscape.engine.native.build import chosen_instruction_set, load
+from landscape.engine.native.structs import (
+    Held,
+    PackedWeight,
+    layer_struct,
+    operand_struct,
+    pack_weight,
+    quantizer_struct,
+    steps_struct,
+)
+from landscape.engine.native.values import Deferred, RawCodes, SmallIntegers
+from landscape.engine.reference import Reference, _function
+from landscape.engine.values import Codes, Value
+from landscape.graph import Node
+from landscape.quant.network import QuantizedNetwork
+from landscape.quant.qparams import CodeRange
+from landscape.quant.softmax import MAX_TOKENS
+from landscape.quant.steps import step_table
+
+_LARGEST_DEPTH = 33025
+"""Products summed in int32: depth * 255 * 255 stays below 2^31."""
+
+_LARGEST_NORM = 46_500
+"""Channels for which a LayerNorm's sums of int16 codes are exact, see `landscape.quant.layer_norm`."""
+
+_P, _I, _N, _D = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_double
+
+
+class Native(Reference):
+    """Like `Reference`, with the same codes, faster. What the kernels do not cover is left to it, node by node.
+
+    Native: linear layers, convolutions without groups, products of activations, uniform softmax, float LayerNorm,
+    sums, concatenations, activation functions right behind a layer, views. Values between them are uint8 or int16.
+
+    Args:
+        network: Parameters of all quantizers.
+        sibling: Arithmetic of a network that differs in few parameters; what is equal is shared, not computed anew.
+
+    Raises:
+        NativeUnavailable: No compiler, or the instruction set asked for is not there.
+    """
+
+    name = "native"
+
+    def __init__(self, network: QuantizedNetwork, sibling: Reference | None = None) -> None:
+        super().__init__(network, sibling)
+        self._kernels = load(chosen_instruction_set())
+        self._packed: dict[str, PackedWeight] = {}
+        self._layers: dict[tuple[str, float, int], Held] = {}
+        self._quantizers: dict[str, Held] = {}
+        self._grids: dict[str, Held] = {}
+        self._terms: dict[float, Tensor] = {}
+        self._constants: dict[str, Value] = {}
+        if isinstance(sibling, Native):
+            self._share(sibling)
+        readers = network.graph.consumers()
+        self._fused = {
+            node.inputs[0]
+            for node in network.graph
+            if node.op == "unary" and node.name in network.activations and readers[node.inputs[0]] == [node.name]
+        }
+
+    def _share(self, other: Native) -> None:
+        network, old = self.network, other.network
+        same_weights = {k for k in network.weights if network.weights[k] is old.weights[k]}
+        same = {k for k in network.activations if network.activations[k] is old.activations[k]}
+        self._packed = {k: v for k, v in other._packed.items() if k in same_weights}
+        self._layers = {k: v for k, v in other._layers.items() if k[0] in same_weights}
+        self._quantizers = {k: v for k, v in other._quantizers.items() if k in same}
+        self._grids = {k: v for k, v in other._grids.items() if k in same}
+        self._constants = {k: v for k, v in other._constants.items() if k in same}
+        self._terms = other._terms
+
+    def input(self, images: Tensor) -> Value:
+        """The value of normalised images (N, C, H, W)."""
+        if "input" in self.network.activations and images.dtype == torch.float64:
+            return self._quantize("input", images)
+        return super().input(images)
+
+    def evaluate(self, node: Node, values: Sequence[Value], images: int) -> Value:
+        """The value of a node from the values of its inputs; see `Reference.evaluate`."""
+        if node.op == "constant":
+            if node.name not in self._constants:
+                self._constants[node.name] = super().evaluate(node, values, images)
+            return self._constants[node.name]
+        result: Value | None = None
+        if node.op in ("linear", "conv2d"):
+            result = self._layer(node, values[0])
+        elif node.op == "unary":
+            result = self._activation(node, values[0])
+        elif node.op == "matmul":
+            result = self._products(node, values[0], values[1])
+        elif node.op == "softmax":
+            result = self._uniform_softmax(node, values[0])
+        elif node.op == "layer_norm":
+            result = self._norm(node, values[0])
+        elif node.op == "add":
+            result = self._sum(node, values[0], values[1])
+        elif node.op == "cat":
+            result = self._joined(node, values)
+        elif node.op == "view":
+            result = self._view(node, values[0])
+        if result is None:
+            plain = [Codes(v.integers.double(), v.scale) if isinstance(v, RawCodes | SmallIntegers) else v for v in values]
+            result = super().evaluate(node, plain, images)
+        return self._small(node, result)
+
+    def _small(self, node: Node, value: Value) -> Value:
+        """A result of the reference as raw codes, where it has a uniform quantizer."""
+        if not isinstance(value, Codes) or isinstance(value, RawCodes | SmallIntegers | Deferred):
+            return value
+        quantizer = self.network.activations.get(node.name)
+        if quantizer is None or value.scale != float(quantizer.scale):
+            return value
+        if quantizer.exponents is not None:
+            return SmallIntegers(value.integers.to(torch.int16), value.scale)
+        zero = int(quantizer.zero_point)
+        return RawCodes((value.integers + zero).to(torch.uint8), zero, value.scale)
+
+    def _view(self, node: Node, x: Value) -> Value | None:
+        if node.attrs["call"] is functional.pad:
+            return None
+        if isinstance(x, RawCodes):
+            return RawCodes(self.apply(node, [x.codes], 0), x.zero_point, x.scale)
+        if isinstance(x, SmallIntegers):
+            return SmallIntegers(self.apply(node, [x.integers], 0), x.scale)
+        return None
+
+    def _layer(self, node: Node, x: Value) -> Value | None:
+        if not isinstance(x, RawCodes) or node.name not in self.network.weights or node.attrs.get("groups", 1) != 1:
+            return None
+        if node.weight is None or node.weight[0].numel() > _LARGEST_DEPTH:
+            return None
+        if node.name in self._fused:
+            return Deferred(x, lambda: self._plain(node, x))
+        if node.name not in self.network.activations:
+            return self._plain(node, x)
+        quantizer = self.network.activations[node.name]
+        if quantizer.exponents is None:
+            out = self._run_layer(node, x, torch.uint8, self._quantizer(node.name), None)
+            return RawCodes(out, int(quantizer.zero_point), float(quantizer.scale))
+        if node.op == "conv2d":
+            return None
+        out = self._run_layer(node, x, torch.int16, self._quantizer(node.name), None)
+        return SmallIntegers(out, float(quantizer.scale))
+
+    def _plain(self, node: Node, x: RawCodes) -> Tensor:
+        return self._run_layer(node, x, torch.float64, None, None)
+
+    def _activation(self, node: Node, x: Value) -> Value | None:
+        if not isinstance(x, Deferred):
+            return None
+        quantizer = self.network.activations[node.name]
+        if quantizer.exponents is not None:
+            return None
+        if node.name not in self._grids:
+            if node.name not in self._steps:
+                self._steps[node.name] = step_table(
+                    _function(node), quantizer.scale, quantizer.zero_point, CodeRange(quantizer.bits)
+                )
+            self._grids[node.name] = steps_struct(self._kernels, self._steps[node.name])
+        layer = self.network.graph[node.inputs[0]]
+        out = self._run_layer(layer, x.x, torch.uint8, None, self._grids[node.name])
+        return RawCodes(out, int(quantizer.zero_point), float(quantizer.scale))
+
+    def _run_layer(
+        self, node: Node, x: RawCodes, dtype: torch.dtype, quantizer: Held | None, steps: Held | None
+    ) -> Tensor:
+        """A layer of a batch: its codes, or its float64 value where neither quantizer nor steps are given."""
+        assert node.weight is not None
+        rows = _windows(node, x) if node.op == "conv2d" else x.codes.contiguous()
+        out = torch.empty((*rows.shape[:-1], node.weight.shape[0]), dtype=dtype)
+        plain = dtype == torch.float64
+        self._kernels.landscape_linear(
+            _I(torch.get_num_threads()), _P(rows.data_ptr()), _N(rows.numel() // rows.shape[-1]),
+            self._layer_struct(node, x).pointer, quantizer.pointer if quantizer else None,
+            steps.pointer if steps else None, _P(out.data_ptr() if plain else None),
+            _P(None if plain else out.data_ptr()),
+        )  # fmt: skip
+        return out.movedim(-1, 1) if node.op == "conv2d" else out
+
+    def _layer_struct(self, node: Node, x: RawCodes) -> Held:
+        key = (node.name, x.scale, x.zero_point)
+        if key not in self._layers:
+            operand = self.operand(node)
+            if node.name not in self._packed:
+                zero_point = self.network.weights[node.name].zero_point
+                self._packed[node.name] = pack_weight(self._kernels, operand, zero_point)
+            self._layers[key] = layer_struct(self._packed[node.name], operand, x.scale, x.zero_point)
+        return self._layers[key]
+
+    def _products(self, node: Node, a: Value, b: Value) -> Value | None:
+        if not isinstance(a, RawCodes) or not isinstance(b, RawCodes) or not self._uniform(node):
+            return None
+        rows, depth, columns = a.codes.shape[-2], a.codes.shape[-1], b.codes.shape[-1]
+        if not 3 <= a.codes.ndim <= 4 or a.codes.shape[:-2] != b.codes.shape[:-2] or depth > _LARGEST_DEPTH:
+            return None
+        quantizer = self.network.activations[node.name]
+        out = torch.empty((*a.codes.shape[:-1], columns), dtype=torch.uint8)
+        first, second, third = (t if t.ndim == 4 else t.unsqueeze(0) for t in (a.codes, b.codes, out))
+        strides = (_N * 11)(*first.stride(), *second.stride(), *third.stride()[:3])
+        self._kernels.landscape_matmul(
+            _I(torch.get_num_threads()), _P(first.data_ptr()), _P(second.data_ptr()), strides,
+            _N(first.shape[0]), _N(first.shape[1]), _N(rows), _N(depth), _N(columns), _I(a.zero_point),
+            _I(b.zero_point), _D(a.scale * b.scale * node.attrs["scale"]), self._quantizer(node.name).pointer,
+            _P(out.data_ptr()),
+        )  # fmt: skip
+        return RawCodes(out, int(quantizer.zero_point), float(quantizer.scale))
+
+    def _uniform_softmax(self, node: Node, x: Value) -> Value | None:
+        placement = self.network.placements.get(node.name)
+        if not isinstance(x, RawCodes) or placement is None or placement.kind != "uniform":
+            return None
+        codes, quantizer = x.codes.contiguous(), self.network.activations[node.name]
+        width = codes.shape[-1]
+        if width > MAX_TOKENS:
+            return None
+        if x.scale not in self._terms:
+            terms = self._softmax_table(node, x.scale, "uniform").terms
+            self._terms[x.scale] = terms[torch.arange(256).clamp(max=terms.numel() - 1)].contiguous()
+        out = torch.empty_like(codes)
+        self._kernels.landscape_softmax(
+            _I(torch.get_num_threads()), _P(codes.data_ptr()), _N(codes.numel() // width), _N(width),
+            _P(self._terms[x.scale].data_ptr()), self._quantizer(node.name).pointer, _P(out.data_ptr()),
+        )  # fmt: skip
+        return RawCodes(out, int(quantizer.zero_point), float(quantizer.scale))
+
+    def _norm(self, node: Node, x: Value) -> Value | None:
+        operand = _operand(x)
+        if operand is None or self.network.scheme.layer_norm != "float" or not self._uniform(node):
+            return None
+        assert node.weight is not None and node.bias is not None and isinstance(x, Codes)
+        shape, width = operand.tensors[0].shape, operand.tensors[0].shape[-1]
+        if width > _LARGEST_NORM:
+            return None
+        quantizer, scale = self.network.activations[node.name], torch.tensor(x.scale, dtype=torch.float64)
+        offset = float(node.attrs["eps"] * width**2 / (scale * scale))
+        weight, bias = node.weight.double().contiguous(), node.bias.double().contiguous()
+        out = torch.empty(shape, dtype=torch.uint8)
+        self._kernels.landscape_layer_norm(
+            _I(torch.get_num_threads()), operand.pointer, _N(out.numel() // width), _N(width), _P(weight.data_ptr()),
+            _P(bias.data_ptr()), _D(offset), self._quantizer(node.name).pointer, _P(out.data_ptr()),
+        )  # fmt: skip
+        return RawCodes(out, int(quantizer.zero_point), float(quantizer.scale))
+
+    def _sum(self, node: Node, a: Value, b: Value) -> Value | None:
+        first, second = _operand(a), _operand(b)
+        if first is None or second is None:
+            return None
+        shape, other = first.tensors[0].shape, second.tensors[0].shape
+        stretched = other != shape and other == (1, *shape[1:])
+        return self._elementwise(node, first, second) if other == shape or stretched else None
+
+    def _elementwise(self, node: Node, first: Held, second: Held | None) -> Value | None:
+        quantizer, shape = self.network.activations.get(node.name), first.tensors[0].shape
+        if quantizer is None:
+            return None
+        ptf = quantizer.exponents is not None
+        if ptf and quantizer.channel_axis not in (-1, len(shape) - 1):
+            return None
+        out = torch.empty(shape, dtype=torch.int16 if ptf else torch.uint8)
+        self._kernels.landscape_add(
+            _I(torch.get_num_threads()), first.pointer, second.pointer if second else None,
+            _N(out.numel() // shape[-1]), _N(shape[-1]), self._quantizer(node.name).pointer, _P(out.data_ptr()),
+        )  # fmt: skip
+        if ptf:
+            return SmallIntegers(out, float(quantizer.scale))
+        return RawCodes(out, int(quantizer.zero_point), float(quantizer.scale))
+
+    def _joined(self, node: Node, values: Sequence[Value]) -> Value | None:
+        """Parts are quantized, then joined, which is the same as the other way around."""
+        if not self._uniform(node):
+            return None
+        parts = []
+        for value in values:
+            operand = _operand(value)
+            if operand is not None:
+                part: Value | None = self._elementwise(node, operand, None)
+            else:
+                part = None if isinstance(value, Codes) else self._quantize(node.name, value)
+            if not isinstance(part, RawCodes):
+                return None
+            parts.append(part)
+        joined = torch.cat([part.codes for part in parts], node.attrs["dim"])
+        return RawCodes(joined, parts[0].zero_point, parts[0].scale)
+
+    def _quantize(self, name: str, value: Tensor) -> Codes:
+        quantizer = self.network.activations[name]
+        if quantizer.exponents is not None:
+            return super()._quantize(name, value)
+        value = value.contiguous()
+        out = torch.empty(value.shape, dtype=torch.uint8)
+        self._kernels.landscape_quantize(
+            _I(torch.get_num_threads()), _P(value.data_ptr()), _N(value.numel()), self._quantizer(name).pointer,
+            _P(out.data_ptr()),
+        )  # fmt: skip
+        return RawCodes(out, int(quantizer.zero_point), float(quantizer.scale))
+
+    def _uniform(self, node: Node) -> bool:
+        quantizer = self.network.activations.get(node.name)
+        return quantizer is not None and quantizer.exponents is None
+
+    def _quantizer(self, name: str) -> Held:
+        if name not in self._quantizers:
+            self._quantizers[name] = quantizer_struct(self.network.activations[name])
+        return self._quantizers[name]
+
+
+def _operand(x: Value) -> Held | None:
+    if isinstance(x, RawCodes):
+        return operand_struct(x.codes.contiguous(), x.zero_point, x.scale)
+    if isinstance(x, SmallIntegers):
+        return operand_struct(x.integers.contiguous(), 0, x.scale)
+    return None
+
+
+def _windows(node: Node, x: RawCodes) -> Tensor:
+    """What a convolution multiplies with its weight: (N, height, width, C kh kw), contiguous uint8."""
+    assert node.weight is not None
+    a = node.attrs
+    (top, left), (down, right), (high, wide) = a["padding"], a["stride"], a["dilation"]
+    codes = functional.pad(x.codes, (left, left, top, top), value=x.zero_point)
+    kernel_height, kernel_width = node.weight.shape[-2:]
+    windows = codes.unfold(2, high * (kernel_height - 1) + 1, down).unfold(3, wide * (kernel_width - 1) + 1, right)
+    windows = windows[..., ::high, ::wide].permute(0, 2, 3, 1, 4, 5)
+    return windows.reshape(*windows.shape[:3], -1).contiguous()

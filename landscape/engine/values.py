@@ -1,0 +1,49 @@
+"""What flows between the nodes of a quantized network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_SMALL = (torch.uint8, torch.int8, torch.int16, torch.int32)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A quantized value: `integers` * `scale`.
+
+    Attributes:
+        integers: Codes with the zero point taken off (and PTF's factor multiplied in), in any number type.
+        scale: Positive; one for the whole tensor.
+    """
+
+    integers: Tensor
+    scale: float
+
+    def value(self) -> Tensor:
+        """The number that it stands for, float64."""
+        return self.integers.double() * self.scale
+
+    def packed(self) -> Codes:
+        """The same in the smallest integer type that holds it, for caches."""
+        low, high = int(self.integers.min()), int(self.integers.max())
+        for dtype in _SMALL:
+            info = torch.iinfo(dtype)
+            if info.min <= low and high <= info.max:
+                return Codes(self.integers.to(dtype), self.scale)
+        return self
+
+    def unpacked(self) -> Codes:
+        """The same with float64 integers."""
+        return Codes(self.integers.double(), self.scale)
+
+
+Value = Codes | Tensor
+"""A quantized value, or a float64 tensor where nothing is quantized."""
+
+
+def as_float(value: Value) -> Tensor:
+    """The number that a value stands for, float64."""
+    return value.value() if isinstance(value, Codes) else value

@@ -1,0 +1,143 @@
+"""The graph: named nodes in the order in which they are computed.
+
+| op           | inputs      | value                                                             |
+|--------------|-------------|-------------------------------------------------------------------|
+| `input`      |             | the images, normalised                                            |
+| `constant`   |             | `attrs["value"]`                                                  |
+| `linear`     | x           | x W^T + b                                                         |
+| `conv2d`     | x           | convolution; `attrs`: stride, padding, dilation, groups           |
+| `matmul`     | a, b        | `attrs["scale"]` a b                                              |
+| `add`        | a, b        | a + b                                                             |
+| `mask_add`   | x           | x + `attrs["mask"]`: 0 where seen, a large negative number where not |
+| `mul`        | a, b        | a b, element by element                                           |
+| `scale`      | x           | `attrs["factor"]` x                                               |
+| `affine`     | x           | w x + b, channel by channel along `attrs["axis"]`                 |
+| `layer_norm` | x           | over the last axis; `attrs["eps"]`                                |
+| `softmax`    | x           | over the last axis                                                |
+| `unary`      | x           | an activation function, `attrs["function"]`                       |
+| `mean`       | x           | over `attrs["dims"]`; `attrs["keepdim"]`                          |
+| `avg_pool2d` | x           | average of windows; `attrs`: kernel, stride, padding              |
+| `max_pool2d` | x           | maximum of windows; `attrs["args"]` as in PyTorch                 |
+| `cat`        | a, b, ...   | concatenation along `attrs["dim"]`                                |
+| `view`       | x           | elements moved, copied or dropped, never changed; `attrs["call"]` |
+| `expand`     | x           | a constant repeated for every image                               |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+WEIGHTED = ("linear", "conv2d")
+"""Operations with a weight that is quantized."""
+
+PRESERVING = ("view", "expand", "max_pool2d")
+"""Operations whose output holds only values of their input (zero padding included): codes pass through them."""
+
+
+@dataclass
+class Node:
+    """One operation.
+
+    Attributes:
+        name: Unique and readable, made of the module's path: ``blocks.5.attn.qkv``, ``blocks.5.attn.softmax``.
+        op: One of the operations in the table above.
+        inputs: Names of the nodes whose values it reads.
+        module: Path of the module that it comes from.
+        shape: Shape of its value; -1 stands for the number of images (or a multiple of it).
+        attrs: What the operation needs besides, see the table.
+        weight: float64; (out, in) or (out, in / groups, kh, kw) for weighted layers, (C,) for norms and `affine`.
+        bias: float64 (out,) or None.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    module: str
+    shape: tuple[int, ...]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+
+
+@dataclass
+class Graph:
+    """A network as nodes in the order of computation.
+
+    Attributes:
+        nodes: By name, each after its inputs.
+        output: Name of the node that holds the logits (N, classes).
+        input_shape: (C, H, W) of an image.
+    """
+
+    nodes: dict[str, Node]
+    output: str
+    input_shape: tuple[int, int, int]
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes.values())
+
+    def __getitem__(self, name: str) -> Node:
+        return self.nodes[name]
+
+    def consumers(self) -> dict[str, list[str]]:
+        """For every node the names of the nodes that read it (a node that reads it twice stands there twice)."""
+        readers: dict[str, list[str]] = {name: [] for name in self.nodes}
+        for node in self:
+            for name in node.inputs:
+                readers[name].append(node.name)
+        return readers
+
+    def weighted(self) -> list[Node]:
+        """The layers whose weights are quantized, in order."""
+        return [node for node in self if node.op in WEIGHTED]
+
+    def source(self, name: str) -> Node:
+        """The node that made the values which `name` holds: itself, or the one before it that is no view."""
+        node = self.nodes[name]
+        while node.op in PRESERVING:
+            node = self.nodes[node.inputs[0]]
+        return node
+
+    def attention(self) -> list[str]:
+        """Paths of the attention modules, first to last: those that hold a softmax between two matrix products."""
+        paths = [self.logits_of(node).module for node in self if node.op == "softmax"]
+        return list(dict.fromkeys(paths))
+
+    def logits_of(self, softmax: Node) -> Node:
+        """The matrix product q k^T whose logits, with biases and masks added, the softmax reads."""
+        node = softmax
+        while node.op != "matmul":
+            upstream = [self.nodes[name] for name in node.inputs if self.nodes[name].op != "constant"]
+            if not upstream:
+                return softmax
+            node = upstream[0]
+        return node
+
+    def channel_axis(self, name: str) -> int:
+        """Axis of the channels in a node's value: 1 after convolutions and what is added or pooled there, else the last."""
+        node = self.nodes[name]
+        if node.op in ("conv2d", "avg_pool2d", "max_pool2d"):
+            return 1
+        if node.op in ("add", "mul", "unary", "affine", "scale"):
+            return self.channel_axis(node.inputs[0])
+        return 1 if node.op == "input" else -1
+
+    def downstream(self, names: Iterable[str]) -> set[str]:
+        """The named nodes and all that depend on them."""
+        reached = set(names)
+        for node in self:
+            if any(name in reached for name in node.inputs):
+                reached.add(node.name)
+        return reached
+
+
+def constant_value(node: Node) -> Tensor:
+    """The tensor of a `constant` node."""
+    value = node.attrs["value"]
+    assert isinstance(value, torch.Tensor)
+    return value

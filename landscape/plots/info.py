@@ -1,0 +1,192 @@
+"""What a picture of a surface shows, as a record: computed once, checked by tests, drawn by any library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from landscape.bootstrap import FloatArray
+from landscape.errors import UserError
+from landscape.plots.titles import surface_subtitle, surface_title
+from landscape.surface import BETTER, VALUE_NAMES, Surface, SurfacePoint
+
+X_LABEL = "relative change of the scales along d1 (RMS)"
+Y_LABEL = "relative change of the scales along d2 (RMS)"
+
+
+@dataclass(frozen=True)
+class ValueText:
+    """How a value is called and written.
+
+    Attributes:
+        label: Axis label, with unit.
+        short: Label of a button or a table row.
+        unit: Unit of the shown numbers.
+        factor: From the unit of `Surface.values` to the shown one.
+        decimals: Digits after the point in text.
+    """
+
+    label: str
+    short: str
+    unit: str
+    factor: float = 1.0
+    decimals: int = 4
+
+
+VALUE_TEXTS: Mapping[str, ValueText] = {
+    "loss": ValueText("test cross-entropy (nats)", "cross-entropy", "nats"),
+    "top1": ValueText("test top-1 (%)", "top-1", "%", decimals=2),
+    "infonce": ValueText("test infoNCE, x 2T (nats)", "infoNCE", "nats", decimals=5),
+    "flip_rate": ValueText("code-flip rate (% of codes)", "code flips", "% of codes", factor=100.0, decimals=3),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ValueInfo:
+    """One value on the grid, in the unit of its label.
+
+    Attributes:
+        name: Key of the value in the surface.
+        text: Label, unit and digits.
+        z: Values, shape (n,) or (n, m); NaN where not computed.
+        low: Lower end of the paired interval of z minus the centre's z, same shape; None without per-image data.
+        high: Upper end, likewise.
+        centre: Value at the centre; NaN if not computed.
+        best: The best computed point; None if there is none or the value has no better or worse.
+        float_level: Value of the untouched float network; None if unknown.
+    """
+
+    name: str
+    text: ValueText
+    z: FloatArray
+    low: FloatArray | None
+    high: FloatArray | None
+    centre: float
+    best: SurfacePoint | None
+    float_level: float | None
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Smallest and largest finite value, interval included; None when there is none."""
+        shown = [self.z]
+        if self.low is not None and self.high is not None:
+            shown += [self.centre + self.low, self.centre + self.high]
+        finite = np.concatenate([part[np.isfinite(part)] for part in shown])
+        return (float(finite.min()), float(finite.max())) if finite.size else None
+
+    @property
+    def float_in_range(self) -> bool:
+        """Whether the float network's value lies among the shown ones, so that a line for it fits the picture."""
+        return (
+            self.float_level is not None
+            and self.limits is not None
+            and (self.limits[0] <= self.float_level <= self.limits[1])
+        )
+
+    def write(self, number: float, *, signed: bool = False) -> str:
+        """A number with this value's digits."""
+        return f"{number:{'+' if signed else ''}.{self.text.decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+@dataclass(frozen=True, eq=False)
+class SurfaceInfo:
+    """Everything a drawing of a surface needs.
+
+    Attributes:
+        x: Coordinates along d1, shape (n,), as fractions: 0.05 is drawn as +5%.
+        y: Coordinates along d2, shape (m,); None on a line.
+        x_label: Label of the first axis.
+        y_label: Label of the second axis.
+        title: Network and what is moved.
+        subtitle: Where the numbers come from: direction, images, seed, points.
+        values: What can be shown, in the order of the buttons.
+        centre_index: Position of the calibrated network on the grid.
+        images: Number of test images behind the intervals; None if unknown.
+        level: Coverage of the intervals.
+    """
+
+    x: FloatArray
+    y: FloatArray | None
+    x_label: str
+    y_label: str
+    title: str
+    subtitle: str
+    values: Mapping[str, ValueInfo]
+    centre_index: tuple[int, ...]
+    images: int | None
+    level: float
+
+    def chosen(self, name: str) -> ValueInfo:
+        """The value of that name.
+
+        Raises:
+            UserError: If the picture does not show it.
+        """
+        if name not in self.values:
+            raise UserError(f"this picture has no value '{name}'; it has {', '.join(self.values)}")
+        return self.values[name]
+
+
+def surface_info(surface: Surface, values: Sequence[str] = VALUE_NAMES, level: float = 0.95) -> SurfaceInfo:
+    """Collect what a picture of `surface` shows.
+
+    Args:
+        surface: The surface.
+        values: Names of the values to show, in this order.
+        level: Coverage of the paired bootstrap intervals (`Surface.interval`).
+
+    Raises:
+        UserError: If the surface lacks one of the values.
+    """
+    return SurfaceInfo(
+        x=surface.alpha,
+        y=surface.beta,
+        x_label=X_LABEL,
+        y_label=Y_LABEL,
+        title=surface_title(surface),
+        subtitle=surface_subtitle(surface),
+        values={name: _value_info(surface, name, level) for name in values},
+        centre_index=surface.centre_index,
+        images=_image_count(surface, values),
+        level=level,
+    )
+
+
+def percent(coordinate: float) -> str:
+    """A coordinate as a reader sees it: 0.05 is "+5%"."""
+    shown = round(100 * coordinate, 9)
+    return "0%" if shown == 0 else f"{shown:+.6g}%".replace("-", "\N{MINUS SIGN}")
+
+
+def _value_info(surface: Surface, name: str, level: float) -> ValueInfo:
+    if name not in surface.values:
+        raise UserError(f"this surface has no value '{name}'; it has {', '.join(surface.values)}")
+    text = VALUE_TEXTS.get(name, ValueText(name, name, ""))
+    z = surface.values[name] * text.factor
+    low = high = None
+    if name in surface.per_image:
+        low, high = (end * text.factor for end in surface.interval(name, level=level))
+    float_level = surface.reference.get("float", {}).get(name)
+    return ValueInfo(
+        name=name,
+        text=text,
+        z=z,
+        low=low,
+        high=high,
+        centre=float(z[surface.centre_index]),
+        best=_best(surface, name),
+        float_level=None if float_level is None else float(float_level) * text.factor,
+    )
+
+
+def _best(surface: Surface, name: str) -> SurfacePoint | None:
+    if name not in BETTER or np.isnan(surface.values[name]).all():
+        return None
+    return surface.best(name)
+
+
+def _image_count(surface: Surface, values: Sequence[str]) -> int | None:
+    kept = [name for name in values if name in surface.per_image]
+    return int(np.shape(surface.per_image[kept[0]])[-1]) if kept else None

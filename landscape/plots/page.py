@@ -1,0 +1,127 @@
+"""Pages: the interactive picture in a file of its own, and the table a notebook shows."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from landscape.errors import UserError
+from landscape.plots.info import VALUE_TEXTS, SurfaceInfo, ValueText, percent
+from landscape.plots.matplotlib_surface import draw_surface
+from landscape.plots.plotly_surface import draw_surface_interactive
+from landscape.plots.style import DPI
+from landscape.surface import BETTER, Surface
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font-family: "Open Sans", verdana, arial, sans-serif; max-width: 920px; margin: 1em auto; color: #2a3f5f; }}
+.notes {{ font-size: 14px; line-height: 1.5; margin: 0 1em 2em; }}
+</style>
+</head>
+<body>
+{figure}
+<div class="notes">{notes}</div>
+</body>
+</html>
+"""
+
+
+def save_surface(info: SurfaceInfo, folder: str | Path) -> list[Path]:
+    """Write `surface.png` (200 dots an inch) and `surface.html` (interactive, needs no network) into a folder.
+
+    Args:
+        info: The record of the surface.
+        folder: An existing folder; files of those names are replaced.
+
+    Returns:
+        The two paths.
+
+    Raises:
+        UserError: If a file cannot be written.
+    """
+    picture, page = Path(folder) / "surface.png", Path(folder) / "surface.html"
+    first = next(iter(info.values))
+    try:
+        draw_surface(info, first).savefig(
+            picture, dpi=DPI, metadata={"Title": info.title, "Description": info.subtitle}
+        )
+        page.write_text(surface_page(info), encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cannot write the pictures into {folder}: {reason}; choose a folder with space") from error
+    return [picture, page]
+
+
+def surface_page(info: SurfaceInfo) -> str:
+    """A self-contained page: the interactive picture, plotly.js included, and how to read it."""
+    figure = draw_surface_interactive(info, next(iter(info.values)))
+    config = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": ""}  # nothing leaves the page
+    body = figure.to_html(full_html=False, include_plotlyjs=True, include_mathjax=False, config=config)
+    return _PAGE.format(title=html.escape(info.title), figure=body, notes=_notes(info))
+
+
+def summary_html(surface: Surface) -> str:
+    """A small table of a surface's values, and its settings, for notebooks."""
+    rows = [_summary_row(surface, name) for name in surface.values]
+    head = ("", "float", "centre", "best", "worst", "sd over points")
+    settings = "; ".join(
+        f"{html.escape(str(key))}: {html.escape(str(setting))}"
+        for key, setting in surface.settings.items()
+        if setting is not None
+    )
+    return (
+        f"<p><b>{html.escape(repr(surface))}</b></p><table>{_row(head, 'th')}{''.join(rows)}</table><p>{settings}</p>"
+    )
+
+
+def _summary_row(surface: Surface, name: str) -> str:
+    text = VALUE_TEXTS.get(name, ValueText(name, name, ""))
+    z = surface.values[name] * text.factor
+    float_level = surface.reference.get("float", {}).get(name, np.nan) * text.factor
+    numbers = [float_level, float(z[surface.centre_index])]
+    if np.isnan(z).all():
+        numbers += [np.nan] * 3
+    else:
+        ends = [surface.best(name), surface.worst(name)] if name in BETTER else []
+        numbers += [end.values[name] * text.factor for end in ends] or [np.nan, np.nan]
+        numbers.append(surface.spread(name)["sd"] * text.factor)
+    written = [f"{number:.{text.decimals}f}" if np.isfinite(number) else "" for number in numbers]
+    return _row((html.escape(text.label), *written))
+
+
+def _row(cells: Iterable[str], tag: str = "td") -> str:
+    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _notes(info: SurfaceInfo) -> str:
+    """How to read the picture, in the words of the project."""
+    reach = percent(float(info.x[-1]))
+    directions = "d1" if info.y is None else "d1 and d2"
+    formula = "exp(&alpha; d1)" if info.y is None else "exp(&alpha; d1 + &beta; d2)"
+    parts = [
+        f"<b>Axes.</b> The scales are s = s0 {formula}, with {directions} of unit RMS; an axis shows the coordinate "
+        f"in percent. At {reach} the logarithms of the scales have moved by {reach.lstrip('+')} in the RMS over all "
+        "moved scales. Zero, the cross, is the calibrated network.",
+        "<b>Values.</b> Means over the test images. The code-flip rate is the share of integer codes that differ from "
+        "the centre's. infoNCE compares the logits with the float network's and "
+        "is shown times 2T. Lower is better for both losses, higher for top-1.",
+    ]
+    if any(shown.low is not None for shown in info.values.values()):
+        images = f"{info.images:,} test images" if info.images else "test images"
+        parts.append(
+            f"<b>Intervals.</b> {100 * info.level:g}% paired bootstrap over the {images}, of a point's value minus the "
+            "centre's, one point at a time. A difference whose interval holds zero may belong to these images alone; "
+            f"and about {100 * (1 - info.level):g}% of the intervals miss the true difference by chance. The star is "
+            "the best of all points on these very images, so part of its lead is luck."
+        )
+    if any(not np.isfinite(shown.z).all() for shown in info.values.values()):
+        parts.append("<b>Gaps.</b> Grey cells, or gaps in a curve, have no finite value, or are not computed yet.")
+    return "".join(f"<p>{part}</p>" for part in parts)

@@ -1,0 +1,53 @@
+"""Words above a picture: which network, which scales, and where the numbers come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from landscape.surface import Surface
+
+
+def surface_title(surface: Surface) -> str:
+    """Network, bits and the scales that move; settings that a run lacks are left out."""
+    settings = surface.settings
+    network = ", ".join(_words(settings.get(key)) for key in ("model", "bits") if _words(settings.get(key)))
+    return f"{network or 'quantized network'}: {_moved(settings.get('which'))} of {_where(settings)}"
+
+
+def surface_subtitle(surface: Surface) -> str:
+    """Direction, images, seed and points; for an unfinished surface, how many points there are so far."""
+    settings = surface.settings
+    parts = [
+        _phrase("direction: {}" if surface.dims == 1 else "directions: {}", settings.get("direction")),
+        _phrase("{} test images", settings.get("images")),
+        _phrase("{} calibration images", settings.get("calib_images")),
+        _phrase("seed {}", settings.get("seed")),
+        " x ".join(str(n) for n in surface.shape) + " points",
+    ]
+    if not surface.complete:
+        computed = surface.computed
+        parts.append(f"unfinished: {computed.sum()} of {computed.size} points computed")
+    return ", ".join(part for part in parts if part)
+
+
+def _moved(which: Any) -> str:
+    moved = {"weight": "weight scales", "activation": "activation scales", "both": "weight and activation scales"}
+    return moved.get(_words(which), "scales")
+
+
+def _where(settings: Mapping[str, Any]) -> str:
+    block, layers = _words(settings.get("block")), _words(settings.get("layers"))
+    if block:
+        return f"block {block}"
+    return f"layers {layers}" if layers else "the network"
+
+
+def _phrase(pattern: str, value: Any) -> str:
+    written = f"{value:,}" if isinstance(value, int) and "images" in pattern else _words(value)
+    return pattern.format(written) if written else ""
+
+
+def _words(value: Any) -> str:
+    """A setting on one line; empty for an absent one."""
+    return "" if value is None else " ".join(str(value).split())

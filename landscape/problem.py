@@ -1,0 +1,162 @@
+"""The problem: a quantized network, the scales that may move, images and losses.
+
+Scans and optimizers see a problem, never a network. It answers what a point in scale space is worth.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from landscape.engine import Arithmetic, Evaluator
+from landscape.images import ImageSet
+from landscape.losses import LossOptions, Outputs, means, per_image
+from landscape.quant.network import QuantizedNetwork
+from landscape.space import ScaleSpace
+
+FLIP_IMAGES = 16
+"""Images on which flips of activation codes are counted."""
+
+TEACHER_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a point is worth.
+
+    Attributes:
+        values: Means over the images: ``loss`` (cross-entropy, nats), ``top1`` (percent), ``infonce`` (nats, times 2T), and
+            ``flip_rate`` (share of integer codes that differ from the centre's, 0 to 1).
+        per_image: The losses of the single images, float64 (N,); ``top1`` is 0.0 or 1.0.
+        seconds: Time that it took.
+    """
+
+    values: Mapping[str, float]
+    per_image: Mapping[str, npt.NDArray[np.float64]]
+    seconds: float
+
+
+@dataclass
+class Problem:
+    """A quantized network, the scales that may move, images and losses.
+
+    Attributes:
+        network: The calibrated network, the centre.
+        space: The scales that may move.
+        images: What the losses are averaged over.
+        teacher: Logits of the float network on these images, float64 (N, classes); see `teacher_logits`.
+        arithmetic: The engine.
+        loss_options: Temperature and batch of infoNCE.
+        chunk: Images at a time; has no influence on any value.
+        cache_bytes: Memory for the part of the network that no moving scale reaches.
+        description: Where everything comes from, as plain data; stored with every run.
+    """
+
+    network: QuantizedNetwork
+    space: ScaleSpace
+    images: ImageSet
+    teacher: Tensor
+    arithmetic: Arithmetic
+    loss_options: LossOptions = field(default_factory=LossOptions)
+    chunk: int = 8
+    cache_bytes: int = 2 << 30
+    description: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._evaluator = Evaluator(
+            self.network, self.images, self.space.names, self.arithmetic, self.chunk, self.cache_bytes
+        )
+        self._centre_codes: dict[str, Tensor] | None = None
+
+    @property
+    def centre(self) -> Tensor:
+        """The calibrated scales, float64 (dimension,)."""
+        return self.space.centre
+
+    def float_values(self) -> dict[str, float]:
+        """Means of all losses of the float network."""
+        return means(self._losses(self.teacher))
+
+    def evaluate(self, points: Sequence[Tensor] | Tensor, progress: Callable[[int], None] | None = None) -> list[Evaluation]:
+        """What points are worth.
+
+        Args:
+            points: Each float64 (dimension,), positive: the scales one after another.
+            progress: Told the number of images after each chunk.
+
+        Returns:
+            One `Evaluation` a point, exact: equal for every batch size, thread count and order.
+
+        Raises:
+            UserError: A scale is not positive and finite.
+        """
+        return [self._evaluate(point, progress) for point in points]
+
+    def _evaluate(self, point: Tensor, progress: Callable[[int], None] | None) -> Evaluation:
+        start = time.perf_counter()
+        network = self.network.with_scales(self.space.scales(point))
+        losses = self._losses(self._evaluator.logits(network, progress))
+        values = {**means(losses), "flip_rate": self._flip_rate(network)}
+        arrays = {name: loss.numpy() for name, loss in losses.items()}
+        return Evaluation(values, arrays, time.perf_counter() - start)
+
+    def _losses(self, logits: Tensor) -> dict[str, Tensor]:
+        return per_image(Outputs(logits, self.images.labels, self.teacher, self.loss_options))
+
+    def _flip_rate(self, network: QuantizedNetwork) -> float:
+        """Share of the codes of all moving tensors that differ from the centre's."""
+        codes = self._codes(network)
+        if self._centre_codes is None:
+            self._centre_codes = self._codes(self.network)
+        flips = sum(int((codes[name] != self._centre_codes[name]).sum()) for name in codes)
+        return flips / sum(tensor.numel() for tensor in codes.values())
+
+    def _codes(self, network: QuantizedNetwork) -> dict[str, Tensor]:
+        layers = [name.removesuffix(".weight") for name in self.space.names if name.endswith(".weight")]
+        codes = {f"{layer}.weight": _weight_codes(network, layer) for layer in layers}
+        nodes = [name.removesuffix(".output") for name in self.space.names if name.endswith(".output")]
+        if nodes:
+            found = self._evaluator.codes(network, nodes, min(FLIP_IMAGES, len(self.images)))
+            codes.update({f"{node}.output": integers for node, integers in found.items()})
+        return codes
+
+
+def _weight_codes(network: QuantizedNetwork, layer: str) -> Tensor:
+    weight = network.graph[layer].weight
+    assert weight is not None
+    return network.weights[layer].codes(weight).to(torch.uint8)
+
+
+def teacher_logits(module: nn.Module, images: ImageSet, progress: Callable[[int], None] | None = None) -> Tensor:
+    """Logits of the untouched float network.
+
+    Computed in float64 and rounded to float32 numbers, so that the order of float64 sums does not show.
+
+    Args:
+        module: The float network; it is not changed.
+        images: N images.
+        progress: Told the number of images after each batch.
+
+    Returns:
+        float64 (N, classes).
+    """
+    parameters = {name: value.double() if value.is_floating_point() else value for name, value in _tensors(module).items()}
+    logits = []
+    with torch.no_grad():
+        for start in range(0, len(images), TEACHER_BATCH):
+            batch = images.normalized(slice(start, start + TEACHER_BATCH), torch.float64)
+            logits.append(torch.func.functional_call(module, parameters, (batch,)).float().double())
+            if progress is not None:
+                progress(batch.shape[0])
+    return torch.cat(logits)
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}

@@ -1,0 +1,1 @@
+"""Quantization: pure functions on tensors, and the observers that choose their parameters."""

@@ -1,0 +1,136 @@
+"""How a network is quantized: one dataclass, its presets, and the short form ``w4a8s4`` for bit widths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from landscape.errors import UserError
+
+FLOAT_BITS = 32
+"""As a bit width: not quantized."""
+
+WEIGHT_OBSERVERS = ("minmax", "omse", "omse-shared")
+ACTIVATION_OBSERVERS = ("minmax", "ema", "percentile", "omse")
+CHOICES: dict[str, tuple[str, ...]] = {
+    "weight_observer": WEIGHT_OBSERVERS,
+    "activation_observer": ACTIVATION_OBSERVERS,
+    "residual": ("ptf", "tensor"),
+    "layer_norm": ("float", "integer"),
+    "softmax": ("uniform", "log2"),
+    "bias_correction": ("none", "weight", "output"),
+    "input": ("auto", "quantized", "exact"),
+}
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Everything that decides the integer codes, apart from the calibration images.
+
+    Attributes:
+        weight_bits: 2 to 8, or 32 for float weights. Per output channel, unsigned with zero point (**released**).
+        activation_bits: 2 to 8, or 32. Per tensor, unsigned with zero point (**released**).
+        softmax_bits: 2 to 8, or 32; bits of the softmax output.
+        weight_observer: ``minmax`` (**released**, preset fq-vit), ``omse`` (per channel, **ours**) or ``omse-shared``
+            (one shrink ratio for all channels of a layer, **released**).
+        activation_observer: ``minmax``, ``ema``, ``percentile`` or ``omse``; see `landscape.quant.observers`.
+        residual: Quantizer of what a LayerNorm reads: ``ptf``, power-of-two factors per channel (**paper**), or
+            ``tensor``, as any other activation.
+        layer_norm: ``float`` arithmetic on the quantized input, or ``integer`` (**released**, FQ-ViT).
+        softmax: Codes of the softmax output: ``uniform``, or ``log2`` with an integer exponential (Log-Int-Softmax, **released**).
+        bias_correction: ``weight`` re-centres and re-scales each dequantized output channel to the float weight's mean
+            and standard deviation (**released**); ``output`` moves the bias by the mean output error; or ``none``.
+        input: ``quantized`` to 8-bit codes by the activation observer, ``exact`` (an 8-bit image is kept as it is), or
+            ``auto``: exact where mean and standard deviation are 0.5, quantized elsewhere (**released**).
+    """
+
+    weight_bits: int = 4
+    activation_bits: int = 8
+    softmax_bits: int = 8
+    weight_observer: str = "omse"
+    activation_observer: str = "minmax"
+    residual: str = "ptf"
+    layer_norm: str = "float"
+    softmax: str = "uniform"
+    bias_correction: str = "weight"
+    input: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("weight_bits", "activation_bits", "softmax_bits"):
+            bits = getattr(self, name)
+            if bits != FLOAT_BITS and bits not in range(2, 9):
+                raise UserError(f"{name.replace('_', ' ')} {bits} is out of range; give 2 to 8, or 32 for float")
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise UserError(f"unknown {name.replace('_', ' ')} {getattr(self, name)!r}; give one of {', '.join(known)}")
+        if self.layer_norm == "integer" and self.activation_bits == FLOAT_BITS:
+            raise UserError("integer LayerNorm needs quantized activations; use --layer-norm float or fewer activation bits")
+        if self.softmax == "log2" and FLOAT_BITS in (self.activation_bits, self.softmax_bits):
+            raise UserError("Log-Int-Softmax needs quantized logits and softmax bits 2 to 8; use --softmax uniform")
+
+    @property
+    def bits(self) -> str:
+        """The short form: ``w4a8``, with ``s4`` when the softmax has bits of its own."""
+        text = f"w{self.weight_bits}a{self.activation_bits}"
+        return text if self.softmax_bits == self.activation_bits else f"{text}s{self.softmax_bits}"
+
+    def with_bits(self, text: str) -> Scheme:
+        """The same scheme at the bit widths ``w4a8`` or ``w4a8s4``; without ``s`` the softmax follows the activations.
+
+        Raises:
+            UserError: The text is not of that form, or a bit width is out of range.
+        """
+        match = re.fullmatch(r"w(\d+)a(\d+)(?:s(\d+))?", text.strip().lower())
+        if match is None:
+            raise UserError(f"bits {text!r} not understood; write them as w4a8, w8a8, w3a8, w4a32 or w4a8s4")
+        weight, activation, softmax = match.groups()
+        return replace(
+            self,
+            weight_bits=int(weight),
+            activation_bits=int(activation),
+            softmax_bits=int(softmax or activation),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for settings and files."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Scheme:
+        """The inverse of `to_dict`.
+
+        Raises:
+            UserError: A key is unknown.
+        """
+        unknown = set(data) - {field.name for field in fields(cls)}
+        if unknown:
+            raise UserError(f"unknown part of a quantization scheme: {', '.join(sorted(unknown))}")
+        return cls(**data)
+
+
+PRESETS: dict[str, Scheme] = {
+    "default": Scheme(),
+    "fq-vit": Scheme(
+        weight_observer="minmax",
+        layer_norm="integer",
+        softmax="log2",
+        softmax_bits=4,
+        bias_correction="none",
+    ),
+    "fq-vit++": Scheme(weight_observer="omse-shared", bias_correction="none"),
+    "evolq-script": Scheme(weight_observer="omse-shared", activation_observer="omse", bias_correction="weight"),
+}
+"""`default` is **ours**; the others are **released**."""
+
+
+def preset(name: str) -> Scheme:
+    """A scheme by name.
+
+    Raises:
+        UserError: There is no such preset.
+    """
+    if name not in PRESETS:
+        raise UserError(f"unknown preset {name!r}; give one of {', '.join(PRESETS)}")
+    return PRESETS[name]

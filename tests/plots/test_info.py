@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from landscape.errors import UserError
+from landscape.plots import surface_info
+from landscape.plots.info import percent
+from landscape.surface import Surface
+from tests.plots.surfaces import SETTINGS, grid, line, with_gaps
+
+
+def test_labels_name_the_quantity_and_its_unit():
+    info = surface_info(grid())
+    assert info.x_label == "relative change of the scales along d1 (RMS)"
+    assert info.y_label == "relative change of the scales along d2 (RMS)"
+    assert {name: value.text.label for name, value in info.values.items()} == {
+        "loss": "test cross-entropy (nats)",
+        "top1": "test top-1 (%)",
+        "infonce": "test infoNCE, x 2T (nats)",
+        "flip_rate": "code-flip rate (% of codes)",
+    }
+
+
+def test_values_are_those_of_the_surface_in_the_unit_of_the_label():
+    surface = grid()
+    info = surface_info(surface)
+    assert info.y is not None and surface.beta is not None
+    assert info.x.tolist() == surface.alpha.tolist() and info.y.tolist() == surface.beta.tolist()
+    for name in ("loss", "top1", "infonce"):
+        assert (info.values[name].z == surface.values[name]).all()
+    np.testing.assert_allclose(info.values["flip_rate"].z, 100 * surface.values["flip_rate"], rtol=1e-15)
+
+
+def test_the_record_holds_the_intervals_of_the_surface():
+    surface = line()
+    info = surface_info(surface, level=0.9)
+    low, high = surface.interval("top1", level=0.9)
+    np.testing.assert_array_equal(info.values["top1"].low, low)
+    np.testing.assert_array_equal(info.values["top1"].high, high)
+    assert info.values["flip_rate"].low is None and info.values["flip_rate"].high is None
+    assert (info.level, info.images) == (0.9, 40)
+
+
+def test_the_record_marks_centre_best_and_float():
+    surface = grid()
+    loss, flips = surface_info(surface).values["loss"], surface_info(surface).values["flip_rate"]
+    assert loss.centre == surface.values["loss"][2, 3]
+    assert loss.best is not None and loss.best.index == surface.best("loss").index
+    assert loss.float_level == 0.9
+    assert flips.best is None and flips.float_level is None and flips.centre == 0
+
+
+@pytest.mark.parametrize(("level", "shown"), [(0.0, False), (1.0, True), (9.0, False)])
+def test_a_float_level_outside_the_shown_range_is_known_to_be_so(level, shown):
+    assert surface_info(line(reference={"float": {"loss": level}})).values["loss"].float_in_range is shown
+
+
+def test_the_range_includes_the_interval():
+    info = surface_info(line()).values["loss"]
+    assert info.low is not None and info.high is not None
+    assert info.limits == (
+        min(info.z.min(), (info.centre + info.low).min()),
+        max(info.z.max(), (info.centre + info.high).max()),
+    )
+
+
+def test_title_and_subtitle_tell_where_the_numbers_come_from():
+    info = surface_info(line())
+    assert info.title == "deit_tiny_patch16_224, w4a8: weight scales of block 5"
+    assert info.subtitle == "direction: gaussian, 40 test images, 1,000 calibration images, seed 3, 5 points"
+    assert surface_info(grid()).subtitle.endswith("5 x 7 points")
+    layers = line(settings={**SETTINGS, "block": None, "layers": "blocks.*.mlp", "which": "both"})
+    assert surface_info(layers).title.endswith("weight and activation scales of layers blocks.*.mlp")
+    assert surface_info(line(settings={**SETTINGS, "block": 0})).title.endswith("of block 0")
+
+
+def test_settings_may_be_absent():
+    info = surface_info(line(settings={}))
+    assert info.title == "quantized network: scales of the network"
+    assert info.subtitle == "5 points"
+
+
+def test_an_unfinished_surface_says_how_far_it_is():
+    info = surface_info(with_gaps(line(), np.array([True, False, True, False, False])))
+    assert info.subtitle.endswith("unfinished: 2 of 5 points computed")
+
+
+def test_a_surface_without_any_point_has_a_record():
+    info = surface_info(with_gaps(line(), np.zeros(5, dtype=bool))).values["loss"]
+    assert info.best is None and info.limits is None and np.isnan(info.centre) and not info.float_in_range
+
+
+def test_only_the_values_asked_for_are_collected_in_their_order():
+    assert list(surface_info(line(), ("top1", "loss")).values) == ["top1", "loss"]
+    with pytest.raises(UserError, match="no value 'mse'; it has loss"):
+        surface_info(line(), ("mse",))
+
+
+def test_a_value_of_another_name_is_shown_under_it():
+    surface = Surface(np.array([0.0, 1.0]), None, {"kl": np.array([0.5, 1.5])})
+    info = surface_info(surface, ("kl",)).values["kl"]
+    assert info.text.label == "kl" and info.best is None and (info.z == [0.5, 1.5]).all()
+
+
+@pytest.mark.parametrize(
+    ("coordinate", "shown"), [(0.05, "+5%"), (-0.025, "\u22122.5%"), (0.0, "0%"), (0.1 + 0.2, "+30%"), (-1e-13, "0%")]
+)
+def test_coordinates_are_shown_in_percent(coordinate, shown):
+    assert percent(coordinate) == shown
+
+
+def test_numbers_are_written_with_the_digits_of_their_value():
+    values = surface_info(line()).values
+    assert values["loss"].write(1.23456) == "1.2346"
+    assert values["top1"].write(-0.5, signed=True) == "\u22120.50"
+    assert values["infonce"].write(0.5, signed=True) == "+0.50000"
