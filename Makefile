@@ -12,7 +12,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help scan test test-all format clean
+.PHONY: help scan lint test test-all format clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -20,11 +20,13 @@ help: ## list these targets
 scan: $(READY) ## set up, then draw a first landscape into runs/first (continues one that was interrupted)
 	$(BIN)/landscape scan --block 5 --out $(SCAN_OUT) $$(test ! -e $(SCAN_OUT)/run.sqlite || echo --resume)
 
-test: $(READY) ## set up, then lint, format, types and the quick tests
+test: $(READY) ## set up, then the quick tests (lint and types: make lint)
+	$(BIN)/pytest $(PYTEST_FLAGS)
+
+lint: $(READY) ## lint, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest $(PYTEST_FLAGS)
 
 test-all: PYTEST_FLAGS += -m ""
 test-all: test ## the same with the slow tests

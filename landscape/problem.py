@@ -84,7 +84,9 @@ class Problem:
         """Means of all losses of the float network."""
         return means(self._losses(self.teacher))
 
-    def evaluate(self, points: Sequence[Tensor] | Tensor, progress: Callable[[int], None] | None = None) -> list[Evaluation]:
+    def evaluate(
+        self, points: Sequence[Tensor] | Tensor, progress: Callable[[int], None] | None = None
+    ) -> list[Evaluation]:
         """What points are worth.
 
         Args:
@@ -147,7 +149,9 @@ def teacher_logits(module: nn.Module, images: ImageSet, progress: Callable[[int]
     Returns:
         float64 (N, classes).
     """
-    parameters = {name: value.double() if value.is_floating_point() else value for name, value in _tensors(module).items()}
+    parameters = {
+        name: value.double() if value.is_floating_point() else value for name, value in _tensors(module).items()
+    }
     logits = []
     with torch.no_grad():
         for start in range(0, len(images), TEACHER_BATCH):

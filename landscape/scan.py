@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from landscape.errors import UserError
 from landscape.problem import Evaluation, Problem
 from landscape.progress import Progress, silent
 from landscape.setup import stored_arrays
-from landscape.space import DIRECTIONS, ScaleSpace, draw_directions
+from landscape.space import DIRECTIONS, draw_directions
 from landscape.store import RunStore
 from landscape.surface import Surface
 
@@ -55,7 +54,9 @@ class ScanOptions:
         if self.points < 3 or self.points % 2 == 0:
             raise UserError(f"--points {self.points} must be odd and at least 3, so that the centre is on the grid")
         if not 0 < self.radius < 5:
-            raise UserError(f"--radius {self.radius:g} must be positive (and below 5); 0.05 moves the scales by about 5 %")
+            raise UserError(
+                f"--radius {self.radius:g} must be positive (and below 5); 0.05 moves the scales by about 5 %"
+            )
         if self.seed < 0:
             raise UserError(f"--seed {self.seed} is negative; give 0 or a positive number")
 

@@ -206,7 +206,9 @@ def gather(options: ProblemOptions) -> Ingredients:
         quantized = load_quantized(Path(options.quantized), graph)
         names = quantized.scale_names()
     else:
-        placements = place_quantizers(graph, scheme, keeps_input(scheme, model.preprocessing.mean, model.preprocessing.std))
+        placements = place_quantizers(
+            graph, scheme, keeps_input(scheme, model.preprocessing.mean, model.preprocessing.std)
+        )
         names = scale_names(graph, scheme, placements)
     block, layers = options.block, options.layers
     if block is None and layers is None:
@@ -277,7 +279,9 @@ def _network(ingredients: Ingredients, progress: Progress, stored: Arrays | None
     if stored is not None:
         prefix = "quantized/"
         parameters = {
-            name.removeprefix(prefix): torch.from_numpy(np.array(value)) for name, value in stored.items() if name.startswith(prefix)
+            name.removeprefix(prefix): torch.from_numpy(np.array(value))
+            for name, value in stored.items()
+            if name.startswith(prefix)
         }
         return from_parameters(ingredients.graph, scheme, exact_input, parameters)
     assert ingredients.calibration is not None

@@ -158,7 +158,9 @@ def _examples(names: list[str], wanted: str) -> str:
     return ", ".join(near or [layers[0], layers[len(layers) // 2], layers[-1]])
 
 
-def draw_directions(space: ScaleSpace, kind: str, count: int, seed: int, channels: Sequence[int] | None = None) -> Tensor:
+def draw_directions(
+    space: ScaleSpace, kind: str, count: int, seed: int, channels: Sequence[int] | None = None
+) -> Tensor:
     """Directions in scale space, each of unit root mean square over the scales that it moves.
 
     Args:

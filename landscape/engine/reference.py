@@ -24,10 +24,10 @@ from torch.nn import functional
 from landscape.engine.values import Codes, Value, as_float
 from landscape.errors import UserError
 from landscape.graph import Graph, Node
+from landscape.quant.elementwise import Elementwise, activation_function
 from landscape.quant.layer_norm import integer_layer_norm, layer_norm
 from landscape.quant.network import QuantizedNetwork, WeightOperand
 from landscape.quant.qparams import CodeRange, channel_view
-from landscape.quant.elementwise import Elementwise, activation_function
 from landscape.quant.softmax import SoftmaxKind, SoftmaxTable, log_int_softmax, softmax_table, uniform_softmax
 from landscape.quant.steps import StepTable, step_table
 
@@ -56,7 +56,9 @@ class FloatPass:
             "softmax": lambda n, v: torch.softmax(v[0], -1),
             "unary": lambda n, v: torch.from_numpy(np.asarray(_function(n).function(v[0].numpy()))),
             "mean": lambda n, v: v[0].mean(n.attrs["dims"], n.attrs["keepdim"]),
-            "avg_pool2d": lambda n, v: functional.avg_pool2d(v[0], n.attrs["kernel"], n.attrs["stride"], n.attrs["padding"]),
+            "avg_pool2d": lambda n, v: functional.avg_pool2d(
+                v[0], n.attrs["kernel"], n.attrs["stride"], n.attrs["padding"]
+            ),
             "max_pool2d": lambda n, v: functional.max_pool2d(v[0], *n.attrs["args"]),
             "cat": lambda n, v: torch.cat(list(v), n.attrs["dim"]),
             "view": lambda n, v: _move(n, v[0]),

@@ -149,7 +149,9 @@ class _Recorder:
         overload = fx.target
         names = [argument.name for argument in overload._schema.arguments]  # type: ignore[union-attr]
         arguments = {**dict(zip(names, fx.args, strict=False)), **fx.kwargs}
-        bound = {key: torch.fx.node.map_arg(value, lambda n: f"%{self._resolve(n)}") for key, value in arguments.items()}
+        bound = {
+            key: torch.fx.node.map_arg(value, lambda n: f"%{self._resolve(n)}") for key, value in arguments.items()
+        }
         op = str(overload).split(".")[1]
         op = op if op.startswith("_") else op.rstrip("_")
         return Call(op, overload, bound, shape, self.shapes, self.constants, _module_path(fx))

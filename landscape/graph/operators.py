@@ -18,7 +18,19 @@ from landscape.graph.ir import Node
 MASK_LEVEL = -50.0
 """A constant made of zeros and of values at or below this is an attention mask: exp(-50) is below any 8-bit step."""
 
-UNARY = ("gelu", "silu", "sigmoid", "tanh", "hardswish", "hardsigmoid", "relu", "relu6", "hardtanh", "leaky_relu", "elu")
+UNARY = (
+    "gelu",
+    "silu",
+    "sigmoid",
+    "tanh",
+    "hardswish",
+    "hardsigmoid",
+    "relu",
+    "relu6",
+    "hardtanh",
+    "leaky_relu",
+    "elu",
+)
 IDENTITY = ("dropout", "feature_dropout", "alias", "contiguous", "clone", "detach", "lift_fresh_copy", "to", "_to_copy")
 VIEWS = (
     "flatten", "reshape", "view", "_unsafe_view", "reshape_as", "view_as", "unflatten",
@@ -54,7 +66,9 @@ class Call:
     constants: dict[str, Tensor]
     module: str
 
-    def node(self, op: str, *inputs: str, weight: Tensor | None = None, bias: Tensor | None = None, **attrs: Any) -> Node:
+    def node(
+        self, op: str, *inputs: str, weight: Tensor | None = None, bias: Tensor | None = None, **attrs: Any
+    ) -> Node:
         """A node that still lacks its readable name."""
         return Node("", op, inputs, self.module, self.shape, attrs, weight, bias)
 

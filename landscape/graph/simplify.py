@@ -50,7 +50,7 @@ def _fold_backward(graph: Graph, node: Node) -> bool:
         producer = graph[producer.inputs[0]]  # tokens of all images in one long list, as LeViT's linear + batch norm
         if producer.op != "linear" or len(readers[producer.name]) != 1:
             return False
-    fits = producer.op == "conv2d" and node.attrs["axis"] == 1 or producer.op == "linear" and _channels_last(node)
+    fits = (producer.op == "conv2d" and node.attrs["axis"] == 1) or (producer.op == "linear" and _channels_last(node))
     if not fits:
         return False
     gain, weight = _weight(node), _weight(producer)
@@ -134,5 +134,3 @@ def _labels(graph: Graph) -> dict[str, str]:
                 if reader.op == "matmul" and graph.source(reader.inputs[0]).name == node.name:
                     labels[reader.name] = "output"
     return labels
-
-

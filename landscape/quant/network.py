@@ -135,9 +135,10 @@ class QuantizedNetwork:
 
     def _quantizer(self, name: str) -> WeightQuantizer | ActivationQuantizer:
         owner, _, kind = name.rpartition(".")
-        table: Mapping[str, WeightQuantizer | ActivationQuantizer] = {"weight": self.weights, "output": self.activations}.get(
-            kind, {}
-        )
+        table: Mapping[str, WeightQuantizer | ActivationQuantizer] = {
+            "weight": self.weights,
+            "output": self.activations,
+        }.get(kind, {})
         if owner not in table:
             raise UserError(f"no scale named {name!r}; names look like {', '.join(self.scale_names()[:3])}")
         return table[owner]

@@ -50,7 +50,9 @@ def to_parameters(network: QuantizedNetwork) -> dict[str, Tensor]:
     return parameters
 
 
-def from_parameters(graph: Graph, scheme: Scheme, exact_input: bool, parameters: Mapping[str, Tensor]) -> QuantizedNetwork:
+def from_parameters(
+    graph: Graph, scheme: Scheme, exact_input: bool, parameters: Mapping[str, Tensor]
+) -> QuantizedNetwork:
     """The quantized network with given parameters: the inverse of `to_parameters`.
 
     Args:
@@ -84,7 +86,9 @@ def from_parameters(graph: Graph, scheme: Scheme, exact_input: bool, parameters:
         for layer in weights:
             biases[layer] = _take(left, f"{layer}.bias", (weights[layer].scale.numel(),))
     if left:
-        raise UserError(f"unknown quantization parameter {sorted(left)[0]} ({len(left)} in all); this network has none of that name")
+        raise UserError(
+            f"unknown quantization parameter {sorted(left)[0]} ({len(left)} in all); this network has none of that name"
+        )
     return QuantizedNetwork(graph, scheme, exact_input, placements, weights, activations, biases)
 
 
@@ -147,7 +151,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise UserError(f"cannot read the quantized network {path}: {error}; give a file of `landscape quantize`") from error
+        raise UserError(
+            f"cannot read the quantized network {path}: {error}; give a file of `landscape quantize`"
+        ) from error
 
 
 def _take(left: dict[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:

@@ -64,9 +64,13 @@ class Scheme:
                 raise UserError(f"{name.replace('_', ' ')} {bits} is out of range; give 2 to 8, or 32 for float")
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
-                raise UserError(f"unknown {name.replace('_', ' ')} {getattr(self, name)!r}; give one of {', '.join(known)}")
+                raise UserError(
+                    f"unknown {name.replace('_', ' ')} {getattr(self, name)!r}; give one of {', '.join(known)}"
+                )
         if self.layer_norm == "integer" and self.activation_bits == FLOAT_BITS:
-            raise UserError("integer LayerNorm needs quantized activations; use --layer-norm float or fewer activation bits")
+            raise UserError(
+                "integer LayerNorm needs quantized activations; use --layer-norm float or fewer activation bits"
+            )
         if self.softmax == "log2" and FLOAT_BITS in (self.activation_bits, self.softmax_bits):
             raise UserError("Log-Int-Softmax needs quantized logits and softmax bits 2 to 8; use --softmax uniform")
 

@@ -28,7 +28,14 @@ def random_vit(**options: object) -> nn.Module:
     """A transformer whose sizes are no multiples of the kernels' blocks."""
     torch.manual_seed(0)
     vit = timm.create_model(
-        "deit_tiny_patch16_224", img_size=SIZE, patch_size=8, embed_dim=60, num_heads=3, depth=2, num_classes=7, **options
+        "deit_tiny_patch16_224",
+        img_size=SIZE,
+        patch_size=8,
+        embed_dim=60,
+        num_heads=3,
+        depth=2,
+        num_classes=7,
+        **options,
     )
     for parameter in vit.parameters():
         nn.init.normal_(parameter, std=0.2)
@@ -169,8 +176,11 @@ def test_extreme_scales_clamp_like_the_reference() -> None:
 def test_zero_points_at_both_ends_give_the_reference_codes() -> None:
     network = quantized(random_vit(), "w8a8")
     for end in (0, 255):
-        weights = {k: dataclasses.replace(q, zero_point=torch.full_like(q.zero_point, end)) for k, q in network.weights.items()}
+        weights = {
+            k: dataclasses.replace(q, zero_point=torch.full_like(q.zero_point, end)) for k, q in network.weights.items()
+        }
         activations = {
-            k: dataclasses.replace(q, zero_point=torch.full_like(q.zero_point, end)) for k, q in network.activations.items()
+            k: dataclasses.replace(q, zero_point=torch.full_like(q.zero_point, end))
+            for k, q in network.activations.items()
         }
         assert_same_codes(dataclasses.replace(network, weights=weights, activations=activations))

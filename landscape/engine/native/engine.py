@@ -112,7 +112,9 @@ class Native(Reference):
         elif node.op == "view":
             result = self._view(node, values[0])
         if result is None:
-            plain = [Codes(v.integers.double(), v.scale) if isinstance(v, RawCodes | SmallIntegers) else v for v in values]
+            plain = [
+                Codes(v.integers.double(), v.scale) if isinstance(v, RawCodes | SmallIntegers) else v for v in values
+            ]
             result = super().evaluate(node, plain, images)
         return self._small(node, result)
 
