@@ -120,22 +120,41 @@ void pack(const uint8_t *w, Index outputs, Index depth, Index output_stride, Ind
 template <int M, int B>
 void multiply(const uint8_t *a, Index a_stride, const int8_t *w, Index depth4, int32_t *sums, Index sums_stride) {
 #if defined(__AVX512VNNI__)
-    __m512i total[M][B];
-    for (int r = 0; r < M; ++r)
-        for (int b = 0; b < B; ++b) total[r][b] = _mm512_setzero_si512();
-    for (Index k = 0; k < depth4; k += 4) {
-        __m512i weights[B];
-        for (int b = 0; b < B; ++b) weights[b] = _mm512_loadu_si512(w + b * LANES * depth4 + k * LANES);
-        for (int r = 0; r < M; ++r) {
-            int32_t four;
-            std::memcpy(&four, a + r * a_stride + k, 4);
-            const __m512i codes = _mm512_set1_epi32(four);
-            // As text, because GCC 12 copies every accumulator around the intrinsic, which halves the speed.
-            for (int b = 0; b < B; ++b) asm("vpdpbusd %2, %1, %0" : "+v"(total[r][b]) : "v"(codes), "v"(weights[b]));
-        }
+    // One variable for every register: GCC 12 keeps arrays of accumulators in memory, and copies every accumulator
+    // around the intrinsic, which takes two to three times as long.
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i t00 = zero, t01 = zero, t02 = zero, t03 = zero;
+    __m512i t10 = zero, t11 = zero, t12 = zero, t13 = zero;
+    __m512i t20 = zero, t21 = zero, t22 = zero, t23 = zero;
+    __m512i t30 = zero, t31 = zero, t32 = zero, t33 = zero;
+    __m512i t40 = zero, t41 = zero, t42 = zero, t43 = zero;
+    __m512i t50 = zero, t51 = zero, t52 = zero, t53 = zero;
+    __m512i w0 = zero, w1 = zero, w2 = zero, w3 = zero;
+    const Index block = LANES * depth4;
+#define LOAD(b) \
+    if constexpr (B > b) w##b = _mm512_loadu_si512(w + b * block + k * LANES);
+#define DOT(r, b) \
+    if constexpr (B > b) asm("vpdpbusd %2, %1, %0" : "+v"(t##r##b) : "v"(codes), "v"(w##b));
+#define ROW(r)                                         \
+    if constexpr (M > r) {                             \
+        int32_t four;                                  \
+        std::memcpy(&four, a + r * a_stride + k, 4);   \
+        const __m512i codes = _mm512_set1_epi32(four); \
+        DOT(r, 0) DOT(r, 1) DOT(r, 2) DOT(r, 3)        \
     }
-    for (int r = 0; r < M; ++r)
-        for (int b = 0; b < B; ++b) _mm512_storeu_si512(sums + r * sums_stride + b * LANES, total[r][b]);
+#define STORE(r, b) \
+    if constexpr (M > r && B > b) _mm512_storeu_si512(sums + r * sums_stride + b * LANES, t##r##b);
+#define STORE_ROW(r) STORE(r, 0) STORE(r, 1) STORE(r, 2) STORE(r, 3)
+    for (Index k = 0; k < depth4; k += 4) {
+        LOAD(0) LOAD(1) LOAD(2) LOAD(3)
+        ROW(0) ROW(1) ROW(2) ROW(3) ROW(4) ROW(5)
+    }
+    STORE_ROW(0) STORE_ROW(1) STORE_ROW(2) STORE_ROW(3) STORE_ROW(4) STORE_ROW(5)
+#undef LOAD
+#undef DOT
+#undef ROW
+#undef STORE
+#undef STORE_ROW
 #elif defined(__AVX2__)
     // Bytes widened to 16 bits: a product of bytes summed in pairs does not fit into 16 bits.
     for (int b = 0; b < B; ++b)
