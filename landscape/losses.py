@@ -2,13 +2,16 @@
 
 A new loss is a function here with an entry in `LOSSES`. All are computed for all images at once, in float64 and on one
 thread, so that their values do not depend on the batch size or the thread count of the engine.
+
+Logits are q (quantized) and f (the teacher's), p = softmax(f). Names are those of columns; ``infonce@0.5`` is
+infoNCE at another temperature.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,16 +27,20 @@ class LossOptions:
     Attributes:
         temperature: T of infoNCE (**released**: 3).
         batch: Images that infoNCE contrasts with one another (**released**: 100).
+        names: Which losses are computed; see `loss_names`.
     """
 
     temperature: float = 3.0
     batch: int = 100
+    names: tuple[str, ...] = ("loss", "top1", "infonce")
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise UserError(f"infoNCE temperature {self.temperature} is not positive; give a positive number such as 3")
         if self.batch < 2:
             raise UserError(f"infoNCE batch {self.batch} is too small; it contrasts at least 2 images")
+        for name in self.names:
+            loss_function(name)
 
 
 @dataclass(frozen=True)
@@ -86,15 +93,85 @@ def info_nce(outputs: Outputs) -> Tensor:
     return 2 * temperature * torch.cat(losses)
 
 
-LOSSES: dict[str, Callable[[Outputs], Tensor]] = {"loss": cross_entropy, "top1": top1, "infonce": info_nce}
-"""By the names of a surface's columns: cross-entropy (nats), top-1 (correct or not), infoNCE (nats)."""
+def mean_squared_error(outputs: Outputs) -> Tensor:
+    """Mean over the classes of (q - f)^2, in squared logits (**paper**: a rival of infoNCE); float64 (N,)."""
+    return (outputs.logits - outputs.teacher).square().mean(1)
+
+
+def kl_divergence(outputs: Outputs) -> Tensor:
+    """KL(softmax(f) || softmax(q)), the teacher's distribution first, over the classes, in nats; float64 (N,).
+
+    The released code takes it over another axis; here as in Hinton et al. 2015 (**ours**).
+    """
+    student, teacher = functional.log_softmax(outputs.logits, 1), functional.log_softmax(outputs.teacher, 1)
+    return (teacher.exp() * (teacher - student)).sum(1)
+
+
+def cosine_distance(outputs: Outputs) -> Tensor:
+    """1 - cos(q, f) over the classes, 0 to 2; float64 (N,). The released code takes it over the images (a fault)."""
+    return 1.0 - functional.cosine_similarity(outputs.logits, outputs.teacher, dim=1, eps=1e-12)
+
+
+def fisher_error(outputs: Outputs) -> Tensor:
+    """sum_k p_k (1 - p_k) (q_k - f_k)^2: squared error weighted with the diagonal of the teacher's Fisher matrix.
+
+    The Fisher information of the cross-entropy in the logits is diag(p) - p p^T; its diagonal is the expectation, over
+    labels drawn from p, of BRECQ's squared gradients (Li et al. 2021, arXiv 2102.05426, eq. 10). Squared logits;
+    float64 (N,).
+    """
+    chances = functional.softmax(outputs.teacher, 1)
+    return (chances * (1.0 - chances) * (outputs.logits - outputs.teacher).square()).sum(1)
+
+
+LOSSES: dict[str, Callable[[Outputs], Tensor]] = {
+    "loss": cross_entropy,
+    "top1": top1,
+    "infonce": info_nce,
+    "mse": mean_squared_error,
+    "kl": kl_divergence,
+    "cosine": cosine_distance,
+    "fisher": fisher_error,
+}
+"""By the names of a surface's columns. ``loss`` is the cross-entropy with the labels, ``top1`` is 1 where correct."""
 
 PERCENT = ("top1",)
 """Losses whose mean is shown in percent."""
 
 
+def loss_function(name: str) -> Callable[[Outputs], Tensor]:
+    """A loss by name; ``infonce@T`` is infoNCE at temperature T.
+
+    Raises:
+        UserError: There is no loss of that name.
+    """
+    base, _, temperature = name.partition("@")
+    if name in LOSSES:
+        return LOSSES[name]
+    try:
+        value = float(temperature)
+    except ValueError:
+        value = 0.0
+    if base != "infonce" or not 0.0 < value < float("inf"):
+        raise UserError(
+            f"unknown loss {name!r}; give some of {', '.join(LOSSES)}, or infonce@T for another temperature"
+        )
+    return lambda outputs: info_nce(replace(outputs, options=LossOptions(value, outputs.options.batch)))
+
+
+def loss_names(text: str) -> tuple[str, ...]:
+    """Losses from a list with commas, or ``all``; without repetition, in the order given.
+
+    Raises:
+        UserError: A name is unknown, or there is none.
+    """
+    names = tuple(LOSSES) if text == "all" else tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for name in names:
+        loss_function(name)
+    return names
+
+
 def per_image(outputs: Outputs) -> dict[str, Tensor]:
-    """All losses, each float64 (N,).
+    """The losses of `LossOptions.names`, each float64 (N,).
 
     Raises:
         UserError: A label lies outside the logits.
@@ -103,7 +180,7 @@ def per_image(outputs: Outputs) -> dict[str, Tensor]:
     if len(outputs.labels) and int(outputs.labels.max()) >= classes:
         raise UserError(f"an image has the label {int(outputs.labels.max())}, but the network has {classes} classes")
     with one_thread():
-        return {name: function(outputs) for name, function in LOSSES.items()}
+        return {name: loss_function(name)(outputs) for name in outputs.options.names}
 
 
 def means(values: Mapping[str, Tensor]) -> dict[str, float]:

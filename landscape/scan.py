@@ -22,7 +22,6 @@ from landscape.store import RunStore
 from landscape.surface import Surface
 
 FloatArray = npt.NDArray[np.float64]
-PER_IMAGE = ("loss", "top1", "infonce")
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class ScanOptions:
         return [(a,) for a in axis] if self.dims == 1 else [(a, b) for a in axis for b in axis]
 
     def order(self) -> list[int]:
-        """Indices in the order of evaluation: the centre, then from coarse to fine, so that an unfinished scan shows most."""
+        """Indices in the order of evaluation: the centre, then coarse to fine, so that an unfinished scan shows most."""
         half = self.points // 2
         shape = (self.points,) * self.dims
 
@@ -188,7 +187,7 @@ def read_surface(store: RunStore) -> Surface:
         reference["centre"] = {name: float(value[centre]) for name, value in values.items()}
     axis = grid.axis()
     return Surface(
-        axis, axis if grid.dims == 2 else None, values, _StoredImages(store.folder, shape), settings, reference
+        axis, axis if grid.dims == 2 else None, values, _StoredImages(store.folder, shape, names), settings, reference
     )
 
 
@@ -207,11 +206,12 @@ def load_surface(folder: str | Path) -> Surface:
 class _StoredImages(Mapping[str, FloatArray]):
     """Per-image values of a run by name, read from its folder on access; NaN where a point is not computed."""
 
-    def __init__(self, folder: Path, shape: tuple[int, ...]) -> None:
+    def __init__(self, folder: Path, shape: tuple[int, ...], names: Sequence[str]) -> None:
         self._folder, self._shape = folder, shape
+        self._names = [name for name in names if name != "flip_rate"]
 
     def __getitem__(self, name: str) -> FloatArray:
-        if name not in PER_IMAGE:
+        if name not in self._names:
             raise KeyError(name)
         with RunStore.open(self._folder) as store:
             indices, rows = store.per_image(name)
@@ -220,10 +220,10 @@ class _StoredImages(Mapping[str, FloatArray]):
         return full.reshape(*self._shape, rows.shape[1])
 
     def __iter__(self) -> Any:
-        return iter(PER_IMAGE)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(PER_IMAGE)
+        return len(self._names)
 
 
 def _scan_in_memory(problem: Problem, grid: ScanOptions, directions: Tensor, progress: Progress) -> Surface:
@@ -235,7 +235,8 @@ def _scan_in_memory(problem: Problem, grid: ScanOptions, directions: Tensor, pro
     rows = [found[index] for index in range(len(coordinates))]
     values = {name: np.array([row.values[name] for row in rows]).reshape(shape) for name in rows[0].values}
     per_image = {
-        name: np.stack([row.per_image[name] for row in rows]).reshape(*shape, len(problem.images)) for name in PER_IMAGE
+        name: np.stack([row.per_image[name] for row in rows]).reshape(*shape, len(problem.images))
+        for name in rows[0].per_image
     }
     centre = rows[len(rows) // 2]
     axis = grid.axis()

@@ -17,8 +17,9 @@ import torch
 from landscape.engine import choose_engine
 from landscape.errors import UserError
 from landscape.graph import Graph, capture
+from landscape.image_files import SPLITS
 from landscape.images import ImageSet, check_disjoint, load_images
-from landscape.losses import LossOptions
+from landscape.losses import LossOptions, loss_names
 from landscape.models import LoadedModel, load_model
 from landscape.problem import Problem, teacher_logits
 from landscape.progress import Progress, silent
@@ -48,20 +49,23 @@ class ProblemOptions:
         std: Likewise.
         preset: Quantization scheme by name.
         bits: Bit widths as ``w4a8``, or None for the preset's.
-        weight_observer: These replace parts of the preset; see `Scheme`.
-        activation_observer: ...
-        residual: ...
-        layer_norm: ...
-        softmax: ...
-        bias_correction: ...
-        input: ...
-        quantized: A file of `landscape quantize`; replaces calibration.
+        weight_observer: In place of the preset's: minmax, omse or omse-shared.
+        activation_observer: In place of the preset's: minmax, ema, percentile or omse.
+        residual: In place of the preset's: ptf or tensor.
+        layer_norm: In place of the preset's: float or integer.
+        softmax: In place of the preset's: uniform or log2.
+        bias_correction: In place of the preset's: none, weight or output.
+        input: In place of the preset's: auto, quantized or exact.
+        quantized: A file of `landscape quantize`; replaces calibration and the scheme.
         block: Attention block whose qkv and proj scales move; with neither block nor layers, the middle one.
         layers: Pattern for names of layers, instead of a block.
         which: ``weight``, ``activation`` or ``both``.
         calib_images: Number of calibration images, drawn from ``train``.
-        images: Number of test images, drawn from ``val``; None for all.
+        images: Number of images that the losses are averaged over; None for all.
+        split: Where these come from: ``val``, the test images, or ``train``, to see what a search on calibration images
+            sees.
         seed: Of every random choice.
+        losses: Names with commas, or ``all``: loss (cross-entropy), top1, infonce, mse, kl, cosine, fisher, infonce@T.
         infonce_temperature: T of infoNCE.
         infonce_batch: Images that infoNCE contrasts with one another.
     """
@@ -90,7 +94,9 @@ class ProblemOptions:
     which: str = "weight"
     calib_images: int = 100
     images: int | None = None
+    split: str = "val"
     seed: int = 0
+    losses: str = "loss,top1,infonce"
     infonce_temperature: float = 3.0
     infonce_batch: int = 100
 
@@ -107,8 +113,8 @@ class ProblemOptions:
         return replace(scheme, **parts)
 
     def loss_options(self) -> LossOptions:
-        """Temperature and batch of infoNCE."""
-        return LossOptions(self.infonce_temperature, self.infonce_batch)
+        """Which losses, and temperature and batch of infoNCE."""
+        return LossOptions(self.infonce_temperature, self.infonce_batch, loss_names(self.losses))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
@@ -138,10 +144,24 @@ class Ingredients:
     quantized: QuantizedNetwork | None
     names: tuple[str, ...]
 
+    def scheme(self) -> Scheme:
+        """How the network is, or will be, quantized."""
+        return self.options.scheme() if self.quantized is None else self.quantized.scheme
+
+    def exact_input(self) -> bool:
+        """Whether the images are not quantized."""
+        if self.quantized is not None:
+            return self.quantized.exact_input
+        return keeps_input(self.scheme(), self.model.preprocessing.mean, self.model.preprocessing.std)
+
     def description(self) -> dict[str, Any]:
-        """Where everything comes from: what decides the values, as plain data."""
+        """Where everything comes from: what decides the values, as plain data; known before the long work."""
         calibration = self.calibration
         return {
+            **self.options.to_dict(),
+            "bits": self.scheme().bits,
+            "scheme": self.scheme().to_dict(),
+            "exact_input": self.exact_input(),
             "weights_sha256": self.model.weights_sha256,
             "weights_from": self.model.weights,
             "classes": self.model.num_classes,
@@ -194,11 +214,14 @@ def gather(options: ProblemOptions) -> Ingredients:
     )
     draw = (options.seed, model.preprocessing, model.num_classes)
     data = _path(options.data)
-    images = load_images(data, "val", options.images, *draw)
+    if options.split not in SPLITS:
+        raise UserError(f"--split {options.split!r} is unknown; give val for the test images, or train")
+    images = load_images(data, options.split, options.images, *draw)
     calibration = None
     if options.quantized is None:
         calibration = load_images(_path(options.calib_data) or data, "train", options.calib_images, *draw)
-        check_disjoint(calibration, images)
+        if options.split == "val":
+            check_disjoint(calibration, images)
     size = model.preprocessing.size
     graph = capture(model.module, (model.preprocessing.channels, size, size))
     quantized = None
@@ -206,9 +229,8 @@ def gather(options: ProblemOptions) -> Ingredients:
         quantized = load_quantized(Path(options.quantized), graph)
         names = quantized.scale_names()
     else:
-        placements = place_quantizers(
-            graph, scheme, keeps_input(scheme, model.preprocessing.mean, model.preprocessing.std)
-        )
+        exact_input = keeps_input(scheme, model.preprocessing.mean, model.preprocessing.std)
+        placements = place_quantizers(graph, scheme, exact_input)
         names = scale_names(graph, scheme, placements)
     block, layers = options.block, options.layers
     if block is None and layers is None:
@@ -255,13 +277,7 @@ def build(
         ingredients.options.loss_options(),
         chunk,
         int(cache_gb * 2**30),
-        {
-            **ingredients.options.to_dict(),
-            **ingredients.description(),
-            "bits": network.scheme.bits,
-            "scheme": network.scheme.to_dict(),
-            "exact_input": network.exact_input,
-        },
+        ingredients.description(),
     )
 
 
@@ -274,8 +290,7 @@ def stored_arrays(problem: Problem) -> dict[str, npt.NDArray[Any]]:
 def _network(ingredients: Ingredients, progress: Progress, stored: Arrays | None) -> QuantizedNetwork:
     if ingredients.quantized is not None:
         return ingredients.quantized
-    scheme, preprocessing = ingredients.options.scheme(), ingredients.model.preprocessing
-    exact_input = keeps_input(scheme, preprocessing.mean, preprocessing.std)
+    scheme, exact_input = ingredients.scheme(), ingredients.exact_input()
     if stored is not None:
         prefix = "quantized/"
         parameters = {
