@@ -40,6 +40,9 @@ class Evaluator:
         arithmetic: The engine.
         chunk: Images at a time; has no influence on any value.
         cache_bytes: Memory for the shared part; what does not fit is computed again for every candidate.
+
+    Attributes:
+        changing: Names of the nodes whose values depend on a scale that may move.
     """
 
     def __init__(
@@ -55,15 +58,15 @@ class Evaluator:
         self.centre = arithmetic(network, None)
         self._arithmetic = arithmetic
         graph = network.graph
-        self._changing = graph.downstream({name.rpartition(".")[0] for name in moved})
-        self._shared = _needed(graph, {n.name for n in graph if n.name not in self._changing}, self._border(graph))
+        self.changing = graph.downstream({name.rpartition(".")[0] for name in moved})
+        self._shared = _needed(graph, {n.name for n in graph if n.name not in self.changing}, self._border(graph))
         self._chunks = [_Chunk(i, min(i + chunk, len(images))) for i in range(0, len(images), chunk)]
         self._free_bytes = cache_bytes
 
     def _border(self, graph: Graph) -> set[str]:
         """Shared nodes whose values the changing part reads (or the logits, if nothing changes)."""
-        read = {name for node in graph if node.name in self._changing for name in node.inputs}
-        return {name for name in (read or {graph.output}) if name not in self._changing}
+        read = {name for node in graph if node.name in self.changing for name in node.inputs}
+        return {name for name in (read or {graph.output}) if name not in self.changing}
 
     def logits(self, network: QuantizedNetwork, progress: Callable[[int], None] | None = None) -> Tensor:
         """Logits of a candidate.
@@ -105,7 +108,39 @@ class Evaluator:
                     found[node.name].append(value.integers.to(torch.int32))
         return {name: torch.cat(parts) for name, parts in found.items()}
 
+    def passes(self, network: QuantizedNetwork, keep: Collection[str]) -> Iterator[tuple[slice, dict[str, Value]]]:
+        """The values inside a candidate, some images at a time: what a backward pass needs of the forward one.
+
+        Args:
+            network: Equal to the centre but for the scales that may move.
+            keep: Names of nodes that depend on a moving scale; others among them are passed over.
+
+        Yields:
+            Which images, and the values of the kept nodes, of the logits, and of the nodes before the first moving
+            scale that are read after it.
+        """
+        arithmetic = self.centre if network is self.network else self._arithmetic(network, self.centre)
+        graph = self.network.graph
+        changing = [node for node in graph if node.name in self.changing]
+        border = self._border(graph)
+        for chunk in self._chunks:
+            values = self._start_values(chunk)
+            for _ in _evaluate(arithmetic, changing, values, {*keep, *border, graph.output}, chunk.stop - chunk.start):
+                pass
+            yield slice(chunk.start, chunk.stop), values
+
     def _run(self, arithmetic: Reference, chunk: _Chunk, output: str) -> Value:
+        values = self._start_values(chunk)
+        if output in values:
+            return values[output]
+        graph = self.network.graph
+        changing = [node for node in graph if node.name in self.changing]
+        for _ in _evaluate(arithmetic, changing, values, {output}, chunk.stop - chunk.start):
+            pass
+        return values[output]
+
+    def _start_values(self, chunk: _Chunk) -> dict[str, Value]:
+        """What the changing part reads of the shared part: kept, or computed anew where there is no room for it."""
         if chunk.kept is None:
             chunk.kept = kept = self._prefix(chunk)
             size = sum(_bytes(value) for value in kept.values())
@@ -115,14 +150,7 @@ class Evaluator:
                 self._free_bytes -= size
         else:
             kept = chunk.kept
-        values = {name: value.unpacked() if isinstance(value, Codes) else value for name, value in kept.items()}
-        if output in values:
-            return values[output]
-        graph = self.network.graph
-        changing = [node for node in graph if node.name in self._changing]
-        for _ in _evaluate(arithmetic, changing, values, {output}, chunk.stop - chunk.start):
-            pass
-        return values[output]
+        return {name: value.unpacked() if isinstance(value, Codes) else value for name, value in kept.items()}
 
     def _prefix(self, chunk: _Chunk) -> dict[str, Value]:
         border = self._border(self.network.graph)
