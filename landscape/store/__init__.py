@@ -9,5 +9,6 @@ few of them may be lost, and are then computed again on resume; what is left is 
 
 from landscape.store.layout import JSON
 from landscape.store.run_store import RunStore, Status
+from landscape.store.trajectories import StepRow, TrajectoryTable
 
-__all__ = ["JSON", "RunStore", "Status"]
+__all__ = ["JSON", "RunStore", "Status", "StepRow", "TrajectoryTable"]

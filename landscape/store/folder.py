@@ -19,7 +19,9 @@ from landscape.errors import UserError
 from landscape.store.lock import LOCK
 
 DATABASE = "run.sqlite"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1: points. 2: trajectories too."""
+
 APPLICATION_ID = (
     0x4C534341  # "LSCA", in the header of every run's database, so that no other database is taken for a run
 )

@@ -29,6 +29,15 @@ CREATE TABLE points (id INTEGER PRIMARY KEY, coordinates BLOB NOT NULL, seconds)
 CREATE TABLE point_values (point INTEGER NOT NULL, name TEXT NOT NULL, value, UNIQUE (point, name));
 CREATE TABLE point_images (point INTEGER NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL, UNIQUE (point, name));
 """
+TRAJECTORY_TABLES = (
+    "CREATE TABLE IF NOT EXISTS trajectories (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, about TEXT NOT NULL, "
+    "state BLOB, result TEXT)",
+    "CREATE TABLE IF NOT EXISTS steps (trajectory INTEGER NOT NULL, step INTEGER NOT NULL, cost, value, best, seconds, "
+    "block INTEGER NOT NULL, accepted INTEGER NOT NULL, images INTEGER NOT NULL, coordinates BLOB, "
+    "UNIQUE (trajectory, step))",
+)
+"""Since layout 2; made with the first trajectory of a run."""
+
 _MAX_ARRAY_BYTES = 1_000_000_000  # SQLite's limit for a row, less than which the array's own row must stay
 _SHOWN_CHARACTERS = 60
 

@@ -168,7 +168,7 @@ class RunStore:
 
     def finish(self, totals: Mapping[str, JSON] | None = None) -> None:
         """Mark the run as finished now, with totals to keep: meta ``finished`` (UTC, ISO 8601) and ``totals``."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             put_meta(connection, "finished", now())
             put_meta(connection, "totals", totals or {})
 
@@ -176,7 +176,7 @@ class RunStore:
         """Keep something about the run that no resume depends on; an older value is replaced. No NaN or infinity."""
         if key in _RESERVED_KEYS:
             raise ValueError(f"meta key {key!r} is kept by the store itself")
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             put_meta(connection, key, value)
 
     def get_meta(self, key: str) -> Any:
@@ -194,7 +194,7 @@ class RunStore:
         Raises:
             ValueError: For a name in use, a dtype of Python objects or records, or an array too large.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             put_array(connection, name, array)
 
     def load_array(self, name: str) -> npt.NDArray[Any]:
@@ -210,7 +210,7 @@ class RunStore:
 
     def array_names(self) -> list[str]:
         """The names of the fixed arrays, sorted."""
-        return [name for (name,) in self._fetch_all("SELECT name FROM arrays ORDER BY name")]
+        return [name for (name,) in self.fetch_all("SELECT name FROM arrays ORDER BY name")]
 
     def save_point(
         self,
@@ -233,12 +233,12 @@ class RunStore:
             ValueError: For an index stored before, or a point of another form than the first.
             UserError: When the disk is full or failing; the point is not stored, all before it are.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             put_point(connection, index, coordinates, values, per_image, seconds)
 
     def done(self) -> set[int]:
         """The indices of the points stored so far."""
-        return {index for (index,) in self._fetch_all("SELECT id FROM points")}
+        return {index for (index,) in self.fetch_all("SELECT id FROM points")}
 
     def values(self) -> pd.DataFrame:
         """The points stored so far, one row each, sorted by index.
@@ -246,7 +246,7 @@ class RunStore:
         Returns:
             Columns ``index`` (int64), ``coordinate_0`` and so on, the values by their names, ``seconds`` (float64).
         """
-        return to_table(self._fetch_all(VALUES_QUERY))
+        return to_table(self.fetch_all(VALUES_QUERY))
 
     def per_image(self, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """One per-image quantity of the points stored so far.
@@ -258,14 +258,20 @@ class RunStore:
             ValueError: When points are stored and none has a quantity of that name.
         """
         any_stored = bool(self.done())  # first, for a writer may add points meanwhile
-        rows = self._fetch_all("SELECT point, data FROM point_images WHERE name = ? ORDER BY point", (name,))
+        rows = self.fetch_all("SELECT point, data FROM point_images WHERE name = ? ORDER BY point", (name,))
         if any_stored and not rows:
-            names = [name for (name,) in self._fetch_all("SELECT DISTINCT name FROM point_images ORDER BY name")]
+            names = [name for (name,) in self.fetch_all("SELECT DISTINCT name FROM point_images ORDER BY name")]
             raise ValueError(f"no per-image quantity {name!r} in {self.folder}, there are {names}")
         return to_matrix(rows)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """For the other tables of this package: what happens inside is stored whole or not at all.
+
+        Raises:
+            ValueError: The run is closed or open for reading only.
+            UserError: The disk is full or failing.
+        """
         if self._lock is None:
             raise ValueError(f"{self.folder} is closed or open for reading only, expected mode='append'")
         with user_errors(self.folder):
@@ -278,9 +284,10 @@ class RunStore:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def _fetch_all(self, query: str, parameters: tuple[str, ...] = ()) -> list[tuple[Any, ...]]:
+    def fetch_all(self, query: str, parameters: tuple[str | int, ...] = ()) -> list[tuple[Any, ...]]:
+        """For the other tables of this package: all rows of a query."""
         with user_errors(self.folder, ONLY_READ):
             return self._connection.execute(query, parameters).fetchall()
 
     def _fetch_one(self, query: str, parameters: tuple[str, ...]) -> tuple[Any, ...] | None:
-        return next(iter(self._fetch_all(query, parameters)), None)
+        return next(iter(self.fetch_all(query, parameters)), None)
