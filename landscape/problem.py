@@ -76,6 +76,11 @@ class Problem:
         self._centre_codes: dict[str, Tensor] | None = None
 
     @property
+    def engine(self) -> str:
+        """Name of the engine."""
+        return self._evaluator.centre.name
+
+    @property
     def centre(self) -> Tensor:
         """The calibrated scales, float64 (dimension,)."""
         return self.space.centre

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
@@ -70,7 +69,7 @@ class ScanOptions:
         return [(a,) for a in axis] if self.dims == 1 else [(a, b) for a in axis for b in axis]
 
     def order(self) -> list[int]:
-        """Indices in the order of evaluation: the centre, then coarse to fine, so that an unfinished scan shows most."""
+        """Indices in order of evaluation: the centre, then coarse to fine, so that an unfinished scan shows much."""
         half = self.points // 2
         shape = (self.points,) * self.dims
 
@@ -114,12 +113,17 @@ def scan(
     if not set(options) <= known:
         raise UserError(f"unknown option {sorted(set(options) - known)[0]!r}; options are {', '.join(sorted(known))}")
     grid = ScanOptions(**options)
-    directions = draw_directions(problem.space, grid.direction, grid.dims, grid.seed)
+    directions = scan_directions(problem, grid)
     if out is None:
         return _scan_in_memory(problem, grid, directions, progress)
     settings = run_settings(problem.description, grid)
     with open_run(Path(out), settings, resume, problem, directions) as store:
         return continue_scan(problem, grid, directions, store, progress)
+
+
+def scan_directions(problem: Problem, grid: ScanOptions) -> Tensor:
+    """The directions of a grid, float64 (dims, dimension)."""
+    return draw_directions(problem.space, grid.direction, grid.dims, grid.seed)
 
 
 def run_settings(description: Mapping[str, Any], grid: ScanOptions) -> dict[str, Any]:
@@ -144,6 +148,7 @@ def open_run(folder: Path, settings: Mapping[str, Any], resume: bool, problem: P
     arrays = {**stored_arrays(problem), "directions": directions.numpy(), "centre": problem.centre.numpy()}
     store = RunStore.create(folder, settings, arrays)
     store.set_meta("versions", versions())
+    store.set_meta("engine", problem.engine)
     store.set_meta("image_names", list(problem.images.names))
     store.set_meta("float_parts", problem.network.float_parts())
     store.set_meta("float_values", problem.float_values())
@@ -156,14 +161,10 @@ def continue_scan(
     """Evaluate the points that a run lacks, storing each as soon as it is done."""
     done, coordinates = store.done(), grid.coordinates()
     missing = [index for index in grid.order() if index not in done]
-    start = time.perf_counter()
     with progress("scan", len(missing) * len(problem.images)) as advance:
         for index in missing:
             (found,) = problem.evaluate([problem.space.at(coordinates[index], directions)], advance)
             store.save_point(index, coordinates[index], found.values, found.per_image, found.seconds)
-    if missing:
-        seconds = (store.get_meta("seconds_so_far") or 0.0) + time.perf_counter() - start
-        store.set_meta("seconds_so_far", seconds)
     if store.status != "finished":
         store.finish({"points": len(coordinates), "images": len(problem.images)})
     return read_surface(store)

@@ -174,12 +174,19 @@ class Ingredients:
 
 
 def load_problem(
-    *, engine: str = "auto", cache_gb: float = 2.0, chunk: int = 8, progress: Progress = silent, **options: Any
+    *,
+    engine: str = "auto",
+    device: str = "cpu",
+    cache_gb: float = 2.0,
+    chunk: int = 8,
+    progress: Progress = silent,
+    **options: Any,
 ) -> Problem:
     """Load a network and images, quantize it, and select the scales that may move.
 
     Args:
         engine: ``auto``, or an engine by name; no influence on any value.
+        device: ``cpu`` or ``cuda``, for engines that have the choice.
         cache_gb: Memory for what no moving scale reaches, in GiB.
         chunk: Images at a time; no influence on any value.
         progress: Who is told; see `landscape.progress`.
@@ -192,7 +199,7 @@ def load_problem(
     if not set(options) <= known:
         raise UserError(f"unknown option {sorted(set(options) - known)[0]!r}; options are {', '.join(sorted(known))}")
     ingredients = gather(ProblemOptions(**options))
-    return build(ingredients, engine=engine, cache_gb=cache_gb, chunk=chunk, progress=progress)
+    return build(ingredients, engine=engine, device=device, cache_gb=cache_gb, chunk=chunk, progress=progress)
 
 
 def gather(options: ProblemOptions) -> Ingredients:
@@ -243,6 +250,7 @@ def build(
     ingredients: Ingredients,
     *,
     engine: str = "auto",
+    device: str = "cpu",
     cache_gb: float = 2.0,
     chunk: int = 8,
     progress: Progress = silent,
@@ -253,6 +261,7 @@ def build(
     Args:
         ingredients: Of `gather`.
         engine: Name of the engine.
+        device: ``cpu`` or ``cuda``.
         cache_gb: Memory for what no moving scale reaches, in GiB.
         chunk: Images at a time.
         progress: Who is told.
@@ -261,7 +270,7 @@ def build(
     Raises:
         UserError: The engine is not to be had, or a value in the network is not finite.
     """
-    arithmetic, _ = choose_engine(engine)
+    arithmetic, _ = choose_engine(engine, device)
     network, teacher = _network(ingredients, progress, stored), None
     if stored is None:
         with progress("float network", len(ingredients.images)) as advance:

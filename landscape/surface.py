@@ -81,6 +81,11 @@ class Surface:
         object.__setattr__(self, "values", values)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the values, in the order of a table's columns."""
+        return _in_table_order(self.values)
+
+    @property
     def dims(self) -> int:
         """Number of directions, 1 or 2."""
         return len(self.shape)

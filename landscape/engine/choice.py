@@ -24,11 +24,12 @@ ENGINES: dict[str, Callable[[], tuple[Arithmetic | None, str]]] = {"native": _na
 """By name, the fastest first; each returns the engine, or None and why it is not to be had."""
 
 
-def choose_engine(name: str = "auto") -> tuple[Arithmetic, str]:
+def choose_engine(name: str = "auto", device: str = "cpu") -> tuple[Arithmetic, str]:
     """An engine and a line that says which it is, and why faster ones were passed over.
 
     Args:
         name: ``auto`` for the fastest at hand, or one of `ENGINES`.
+        device: ``cpu`` or ``cuda``.
 
     Raises:
         UserError: There is no engine of that name, or it is not to be had on this machine.
