@@ -1,9 +1,9 @@
 """Pictures: first a record of what is shown (`surface_info`), then a drawing of the record."""
 
 from landscape.plots.info import SurfaceInfo, ValueInfo, surface_info
-from landscape.plots.matplotlib_surface import draw_surface
 from landscape.plots.page import save_surface, summary_html, surface_page
-from landscape.plots.plotly_surface import draw_surface_interactive
+from landscape.plots.paper import draw_surface
+from landscape.plots.screen import draw_surface_interactive
 
 __all__ = [
     "SurfaceInfo",

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from landscape.errors import UserError
-from landscape.plots.info import VALUE_TEXTS, SurfaceInfo, ValueText, percent
-from landscape.plots.matplotlib_surface import draw_surface
-from landscape.plots.plotly_surface import draw_surface_interactive
+from landscape.plots.info import SurfaceInfo, percent, value_text
+from landscape.plots.paper import draw_surface
+from landscape.plots.screen import draw_surface_interactive
 from landscape.plots.style import DPI
 from landscape.surface import BETTER, Surface
 
@@ -83,7 +83,7 @@ def summary_html(surface: Surface) -> str:
 
 
 def _summary_row(surface: Surface, name: str) -> str:
-    text = VALUE_TEXTS.get(name, ValueText(name, name, ""))
+    text = value_text(name)
     z = surface.values[name] * text.factor
     float_level = surface.reference.get("float", {}).get(name, np.nan) * text.factor
     numbers = [float_level, float(z[surface.centre_index])]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from landscape.errors import UserError
 from landscape.plots import draw_surface, draw_surface_interactive, save_surface, surface_info, surface_page
-from landscape.plots.matplotlib_surface import _edges
+from landscape.plots.paper.surface import _edges
 from landscape.plots.style import PaperFigure
 from landscape.surface import Surface
 from tests.plots.surfaces import grid, line, with_gaps

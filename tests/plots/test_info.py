@@ -98,9 +98,9 @@ def test_only_the_values_asked_for_are_collected_in_their_order():
 
 
 def test_a_value_of_another_name_is_shown_under_it():
-    surface = Surface(np.array([0.0, 1.0]), None, {"kl": np.array([0.5, 1.5])})
-    info = surface_info(surface, ("kl",)).values["kl"]
-    assert info.text.label == "kl" and info.best is None and (info.z == [0.5, 1.5]).all()
+    surface = Surface(np.array([0.0, 1.0]), None, {"brier": np.array([0.5, 1.5])})
+    info = surface_info(surface, ("brier",)).values["brier"]
+    assert info.text.label == "brier" and info.best is None and (info.z == [0.5, 1.5]).all()
 
 
 @pytest.mark.parametrize(

@@ -9,38 +9,9 @@ import numpy as np
 
 from landscape.bootstrap import FloatArray
 from landscape.errors import UserError
+from landscape.plots.info.words import X_LABEL, Y_LABEL, ValueText, value_text, written
 from landscape.plots.titles import surface_subtitle, surface_title
 from landscape.surface import BETTER, VALUE_NAMES, Surface, SurfacePoint
-
-X_LABEL = "relative change of the scales along d1 (RMS)"
-Y_LABEL = "relative change of the scales along d2 (RMS)"
-
-
-@dataclass(frozen=True)
-class ValueText:
-    """How a value is called and written.
-
-    Attributes:
-        label: Axis label, with unit.
-        short: Label of a button or a table row.
-        unit: Unit of the shown numbers.
-        factor: From the unit of `Surface.values` to the shown one.
-        decimals: Digits after the point in text.
-    """
-
-    label: str
-    short: str
-    unit: str
-    factor: float = 1.0
-    decimals: int = 4
-
-
-VALUE_TEXTS: Mapping[str, ValueText] = {
-    "loss": ValueText("test cross-entropy (nats)", "cross-entropy", "nats"),
-    "top1": ValueText("test top-1 (%)", "top-1", "%", decimals=2),
-    "infonce": ValueText("test infoNCE, x 2T (nats)", "infoNCE", "nats", decimals=5),
-    "flip_rate": ValueText("code-flip rate (% of codes)", "code flips", "% of codes", factor=100.0, decimals=3),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +58,7 @@ class ValueInfo:
 
     def write(self, number: float, *, signed: bool = False) -> str:
         """A number with this value's digits."""
-        return f"{number:{'+' if signed else ''}.{self.text.decimals}f}".replace("-", "\N{MINUS SIGN}")
+        return written(number, self.text.decimals, signed=signed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,16 +125,10 @@ def surface_info(surface: Surface, values: Sequence[str] = VALUE_NAMES, level: f
     )
 
 
-def percent(coordinate: float) -> str:
-    """A coordinate as a reader sees it: 0.05 is "+5%"."""
-    shown = round(100 * coordinate, 9)
-    return "0%" if shown == 0 else f"{shown:+.6g}%".replace("-", "\N{MINUS SIGN}")
-
-
 def _value_info(surface: Surface, name: str, level: float) -> ValueInfo:
     if name not in surface.values:
         raise UserError(f"this surface has no value '{name}'; it has {', '.join(surface.values)}")
-    text = VALUE_TEXTS.get(name, ValueText(name, name, ""))
+    text = value_text(name)
     z = surface.values[name] * text.factor
     low = high = None
     if name in surface.per_image:
