@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.engine import Arithmetic, Evaluator
+from landscape.gradient import Gradient, Surrogate, gradient_at
 from landscape.images import ImageSet
 from landscape.losses import LossOptions, Outputs, means, per_image
 from landscape.quant.network import QuantizedNetwork
@@ -32,8 +33,8 @@ class Evaluation:
     """What a point is worth.
 
     Attributes:
-        values: Means over the images: ``loss`` (cross-entropy, nats), ``top1`` (percent), ``infonce`` (nats, times 2T), and
-            ``flip_rate`` (share of integer codes that differ from the centre's, 0 to 1).
+        values: Means over the images: ``loss`` (cross-entropy, nats), ``top1`` (percent), ``infonce`` (nats, times 2T),
+            and ``flip_rate`` (share of integer codes that differ from the centre's, 0 to 1).
         per_image: The losses of the single images, float64 (N,); ``top1`` is 0.0 or 1.0.
         seconds: Time that it took.
     """
@@ -74,6 +75,7 @@ class Problem:
             self.network, self.images, self.space.names, self.arithmetic, self.chunk, self.cache_bytes
         )
         self._centre_codes: dict[str, Tensor] | None = None
+        self._surrogates: dict[torch.dtype, Surrogate] = {}
 
     @property
     def engine(self) -> str:
@@ -84,6 +86,51 @@ class Problem:
     def centre(self) -> Tensor:
         """The calibrated scales, float64 (dimension,)."""
         return self.space.centre
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """The engine on these images; keeps the part of the network that no moving scale reaches."""
+        return self._evaluator
+
+    def surrogate(self, dtype: torch.dtype = torch.float64) -> Surrogate:
+        """The differentiable twin of the network, made when it is first asked for."""
+        if dtype not in self._surrogates:
+            evaluator = self._evaluator
+            self._surrogates[dtype] = Surrogate(evaluator.centre, evaluator.changing, self.space.names, dtype)
+        return self._surrogates[dtype]
+
+    def gradient(
+        self,
+        point: Tensor,
+        loss: str = "infonce",
+        estimator: str = "straight-through",
+        images: int | Sequence[int] | None = None,
+        dtype: str = "float64",
+        progress: Callable[[int], None] | None = None,
+    ) -> Gradient:
+        """Estimate the gradient of the mean loss with respect to the scales that may move.
+
+        The value is exact; the gradient is that of a surrogate around the exact codes, see
+        `landscape.gradient.straight_through`. Its sums are ordinary floating-point sums: repeatable on one machine with
+        the same chunks and threads, not to the last bit elsewhere.
+
+        Args:
+            point: float64 (dimension,), positive.
+            loss: Name of a loss; any but ``top1``.
+            estimator: ``straight-through``, ``frozen-weights`` or ``almost-everywhere``; with quantized activations the
+                last is zero for all weight scales, see `landscape.gradient.ESTIMATORS`.
+            images: All (None), the first so many, or those of these indices; infoNCE still contrasts each with its
+                whole batch, so indices drawn at random estimate the gradient over all images without bias.
+            dtype: ``float64``, or ``float32`` for speed; the codes are exact with both.
+            progress: Told the number of images after each chunk.
+
+        Returns:
+            Value, gradient per scale and per relative coordinate, and what it cost.
+
+        Raises:
+            UserError: A name is unknown, the loss has no derivative, or a scale is not positive and finite.
+        """
+        return gradient_at(self, point, loss, estimator, images, dtype, progress)
 
     def float_values(self) -> dict[str, float]:
         """Means of all losses of the float network."""

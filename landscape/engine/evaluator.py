@@ -108,12 +108,15 @@ class Evaluator:
                     found[node.name].append(value.integers.to(torch.int32))
         return {name: torch.cat(parts) for name, parts in found.items()}
 
-    def passes(self, network: QuantizedNetwork, keep: Collection[str]) -> Iterator[tuple[slice, dict[str, Value]]]:
+    def passes(
+        self, network: QuantizedNetwork, keep: Collection[str], chosen: Collection[int] | None = None
+    ) -> Iterator[tuple[slice, dict[str, Value]]]:
         """The values inside a candidate, some images at a time: what a backward pass needs of the forward one.
 
         Args:
             network: Equal to the centre but for the scales that may move.
             keep: Names of nodes that depend on a moving scale; others among them are passed over.
+            chosen: Images; chunks that hold none of them are passed over. All if None.
 
         Yields:
             Which images, and the values of the kept nodes, of the logits, and of the nodes before the first moving
@@ -124,6 +127,8 @@ class Evaluator:
         changing = [node for node in graph if node.name in self.changing]
         border = self._border(graph)
         for chunk in self._chunks:
+            if chosen is not None and not any(index in chosen for index in range(chunk.start, chunk.stop)):
+                continue
             values = self._start_values(chunk)
             for _ in _evaluate(arithmetic, changing, values, {*keep, *border, graph.output}, chunk.stop - chunk.start):
                 pass
