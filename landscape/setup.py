@@ -50,7 +50,10 @@ class ProblemOptions:
         preset: Quantization scheme by name.
         bits: Bit widths as ``w4a8``, or None for the preset's.
         weight_observer: In place of the preset's: minmax, omse or omse-shared.
+        weight_codes: In place of the preset's: unsigned or signed.
+        weight_scales: In place of the preset's: channel or tensor.
         activation_observer: In place of the preset's: minmax, ema, percentile or omse.
+        activation_codes: In place of the preset's: unsigned or signed.
         residual: In place of the preset's: ptf or tensor.
         layer_norm: In place of the preset's: float or integer.
         softmax: In place of the preset's: uniform or log2.
@@ -82,7 +85,10 @@ class ProblemOptions:
     preset: str = "default"
     bits: str | None = None
     weight_observer: str | None = None
+    weight_codes: str | None = None
+    weight_scales: str | None = None
     activation_observer: str | None = None
+    activation_codes: str | None = None
     residual: str | None = None
     layer_norm: str | None = None
     softmax: str | None = None

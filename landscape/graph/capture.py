@@ -19,7 +19,7 @@ from torch.fx import Node as FxNode
 
 from landscape.errors import UserError
 from landscape.graph.ir import Graph, Node
-from landscape.graph.operators import ATTENTION, OPERATORS, PARTS, Call, Unsupported, attention_nodes, part_of
+from landscape.graph.operators import COMPOSED, OPERATORS, PARTS, Call, UnsupportedError, part_of
 from landscape.graph.simplify import simplify
 
 
@@ -95,7 +95,8 @@ class _Recorder:
         name = self._resolve(results[0])
         if len(self.shapes[name]) != 2:
             raise UserError(
-                f"the network returns a tensor with {len(self.shapes[name])} axes; its output must be the logits (N, classes)"
+                f"the network returns a tensor with {len(self.shapes[name])} axes; "
+                "its output must be the logits (N, classes)"
             )
         return name
 
@@ -116,31 +117,35 @@ class _Recorder:
             source = fx.args[0]
             assert isinstance(source, FxNode)
             if source.name in self.parts:
-                self._emit(fx, part_of(self._with_shape(self.parts[source.name], value), int(fx.args[1])))  # type: ignore[arg-type]
+                assert isinstance(value, Tensor)
+                self._emit(fx, part_of(self._with_shape(self.parts[source.name], value), int(str(fx.args[1]))))
             return
         several = isinstance(value, list | tuple)
         if not several and not isinstance(value, Tensor):
             return  # arithmetic on the number of images, or an assertion; shapes are recorded already
-        call = self._call(fx, (-1,) if several else _shape(value))
+        call = self._call(fx, _shape(value) if isinstance(value, Tensor) else (-1,))
         if not several and self._fold(fx, call):
             return
         try:
-            if call.op in PARTS:
-                self.parts[fx.name] = call
-            elif call.op == ATTENTION:
-                self._emit_list(fx, attention_nodes(call))
-            elif call.op in OPERATORS:
-                self._emit(fx, OPERATORS[call.op](call))
-            else:
-                raise Unsupported(f"the operation {call.op}")
-        except Unsupported as error:
-            where = f"in module {call.module!r}" if call.module else "at the top level of the network"
-            raise UserError(
-                f"cannot quantize {error} {where}: it would need an entry in landscape/graph/operators.py "
-                f"(known: {', '.join(sorted({*OPERATORS, *PARTS, ATTENTION}))})"
-            ) from None
+            self._take_apart(fx, call)
+        except UnsupportedError as error:
+            kind = _module_kind(fx)
+            where = f"in module {call.module!r} ({kind})" if call.module else f"at the top level of {kind}"
+            raise UserError(f"cannot quantize the network: {error}, {where}") from None
         if str(fx.target).split(".")[1].endswith("_"):  # later readers of the changed tensor see the result
             self.alias[self._resolve(fx.args[0])] = self._resolve(fx)  # type: ignore[arg-type]
+
+    def _take_apart(self, fx: FxNode, call: Call) -> None:
+        if call.op in PARTS:
+            self.parts[fx.name] = call
+        elif call.op in COMPOSED:
+            self._emit_list(fx, COMPOSED[call.op](call))
+        elif call.op in OPERATORS:
+            self._emit(fx, OPERATORS[call.op](call))
+        else:
+            raise UnsupportedError(
+                f"it uses the operation {call.op}, which needs an entry in landscape/graph/operators.py"
+            )
 
     def _with_shape(self, call: Call, value: Tensor) -> Call:
         return Call(call.op, call.target, call.arguments, _shape(value), call.shapes, call.constants, call.module)
@@ -191,6 +196,12 @@ class _Recorder:
 
 def _shape(value: Tensor) -> tuple[int, ...]:
     return tuple(size if isinstance(size, int) else -1 for size in value.shape)
+
+
+def _module_kind(fx: FxNode) -> str:
+    stack = fx.meta.get("nn_module_stack")
+    kind = next(reversed(stack.values()))[1] if stack else "the network"
+    return str(getattr(kind, "__name__", kind)).rpartition(".")[2]
 
 
 def _module_path(fx: FxNode) -> str:

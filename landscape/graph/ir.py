@@ -118,14 +118,36 @@ class Graph:
             node = upstream[0]
         return node
 
-    def channel_axis(self, name: str) -> int:
-        """Axis of the channels in a node's value: 1 after convolutions and what is added or pooled there, else the last."""
-        node = self.nodes[name]
-        if node.op in ("conv2d", "avg_pool2d", "max_pool2d"):
-            return 1
-        if node.op in ("add", "mul", "unary", "affine", "scale"):
-            return self.channel_axis(node.inputs[0])
-        return 1 if node.op == "input" else -1
+    def channel_axis(self, name: str, layer_norm: str) -> int | None:
+        """Which axis of a node's value holds the channels that a LayerNorm normalises.
+
+        Args:
+            name: The node.
+            layer_norm: A LayerNorm that reads it, directly or through views.
+
+        Returns:
+            -1 for the last axis, else its number; None where the views mix the axis with others.
+        """
+        path: list[Node] = []
+        node = self.nodes[self.nodes[layer_norm].inputs[0]]
+        while node.name != name:
+            path.append(node)
+            node = self.nodes[node.inputs[0]]
+        shape = [2 if size == -1 else size for size in node.shape]
+        found = []
+        for axis in range(1, len(shape)):
+            # Number the places along this axis; the channels' numbers must be the same wherever one looks.
+            numbers = torch.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+            seen = numbers.expand(shape).contiguous()
+            for view in reversed(path):
+                seen = moved(view, seen)
+            rows = seen.reshape(-1, seen.shape[-1])
+            if bool((rows == rows[0]).all()):
+                found.append((shape[axis], axis))
+        if not found:
+            return None
+        axis = max(found)[1]
+        return -1 if axis == len(shape) - 1 else axis
 
     def downstream(self, names: Iterable[str]) -> set[str]:
         """The named nodes and all that depend on them."""
@@ -134,6 +156,13 @@ class Graph:
             if any(name in reached for name in node.inputs):
                 reached.add(node.name)
         return reached
+
+
+def moved(node: Node, x: Tensor) -> Tensor:
+    """What a `view` node makes of a tensor of any number type."""
+    result = node.attrs["call"](x, *node.attrs.get("args", ()), **node.attrs.get("kwargs", {}))
+    assert isinstance(result, torch.Tensor)
+    return result
 
 
 def constant_value(node: Node) -> Tensor:

@@ -41,7 +41,7 @@ def _channels_last(node: Node) -> bool:
 
 
 def _fold_backward(graph: Graph, node: Node) -> bool:
-    """Into the weighted layer before it, if nothing else reads that layer and the channels are still where they were."""
+    """Into the weighted layer before it, if nothing else reads that layer and its channels are still in their place."""
     readers = graph.consumers()
     producer = graph[node.inputs[0]]
     if readers[producer.name] != [node.name]:
@@ -96,7 +96,7 @@ def _renamed(graph: Graph, module: nn.Module) -> Graph:
     leaves = {path for path, child in module.named_modules() if not any(child.children())}
     labels = _labels(graph)
     names: dict[str, str] = {}
-    taken: dict[str, int] = {}
+    taken = set[str]()
     for node in graph:
         if node.op in ("input", "constant"):
             name = str(node.attrs.get("origin", "input"))
@@ -104,12 +104,20 @@ def _renamed(graph: Graph, module: nn.Module) -> Graph:
             name = node.module
         else:
             name = f"{node.module}.{labels[node.name]}".lstrip(".")
-        taken[name] = taken.get(name, 0) + 1
-        names[node.name] = name if taken[name] == 1 else f"{name}_{taken[name]}"
+        names[node.name] = _unused(name, taken)
     for node in graph:
         node.inputs = tuple(names[name] for name in node.inputs)
         node.name = names[node.name]
     return Graph({node.name: node for node in graph}, names[graph.output], graph.input_shape)
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    choice, number = name, 1
+    while choice in taken:
+        number += 1
+        choice = f"{name}_{number}"
+    taken.add(choice)
+    return choice
 
 
 def _labels(graph: Graph) -> dict[str, str]:

@@ -90,18 +90,24 @@ def quantize_weights(graph: Graph, scheme: Scheme) -> dict[str, WeightQuantizer]
     """
     if scheme.weight_bits == FLOAT_BITS:
         return {}
-    code_range = CodeRange(scheme.weight_bits)
     quantizers = {}
     for node in graph.weighted():
         assert node.weight is not None
         if not bool(torch.isfinite(node.weight).all()):
             raise UserError(f"the weight of {node.name} holds values that are not finite; check the weights file")
-        if scheme.weight_observer == "minmax":
-            found = minmax_weight(node.weight, code_range)
-        else:
-            found = omse_weight(node.weight, code_range, shared_ratio=scheme.weight_observer == "omse-shared")
-        quantizers[node.name] = WeightQuantizer(scheme.weight_bits, _rounded(found.scale), found.zero_point)
+        quantizers[node.name] = _weight_quantizer(node.weight, scheme)
     return quantizers
+
+
+def _weight_quantizer(weight: Tensor, scheme: Scheme) -> WeightQuantizer:
+    code_range = CodeRange(scheme.weight_bits, signed=scheme.weight_codes == "signed")
+    rows = weight.reshape(1, -1) if scheme.weight_scales == "tensor" else weight
+    if scheme.weight_observer == "minmax":
+        found = minmax_weight(rows, code_range)
+    else:
+        found = omse_weight(rows, code_range, shared_ratio=scheme.weight_observer == "omse-shared")
+    scale, zero_point = _rounded(found.scale), found.zero_point - code_range.qmin
+    return WeightQuantizer(scheme.weight_bits, *(v.expand(weight.shape[0]).clone() for v in (scale, zero_point)))
 
 
 def float_values(graph: Graph, images: Tensor) -> Iterator[tuple[Node, Tensor]]:
@@ -123,7 +129,10 @@ def keeps_input(scheme: Scheme, mean: Sequence[float], std: Sequence[float]) -> 
 
     With ``input="auto"`` they are kept where (p / 255 - 0.5) / 0.5 puts 8-bit pixels on equal steps already, as the
     released code does for ViT-B and ViT-L; any other 8-bit grid there would only move every pixel by half a step.
+    With 32-bit activations there is no grid at all.
     """
+    if scheme.activation_bits == FLOAT_BITS:
+        return False
     return scheme.input == "exact" or (scheme.input == "auto" and set(mean) == set(std) == {0.5})
 
 
@@ -134,7 +143,9 @@ def _calibrate_activations(
     images: ImageSet,
     progress: Callable[[int], None] | None,
 ) -> dict[str, ActivationQuantizer]:
-    observers = {name: _observer(place, scheme) for name, place in placements.items() if place.kind != "log2"}
+    observers = {
+        name: _observer(graph, name, place, scheme) for name, place in placements.items() if place.kind != "log2"
+    }
     for number in range(max((o.passes for o in observers.values()), default=0)):
         active = {name: o for name, o in observers.items() if number < o.passes}
         for start in range(0, len(images), BATCH):
@@ -147,8 +158,9 @@ def _calibrate_activations(
     return {name: _quantizer(observer, placements[name]) for name, observer in observers.items()}
 
 
-def _observer(place: Placement, scheme: Scheme) -> Observer:
-    code_range = CodeRange(place.bits)
+def _observer(graph: Graph, name: str, place: Placement, scheme: Scheme) -> Observer:
+    signed = scheme.activation_codes == "signed" and graph[name].op != "softmax"
+    code_range = CodeRange(place.bits, signed=signed)
     if place.kind == "ptf":
         return PowerOfTwoFactorObserver(code_range, channel_axis=place.channel_axis)
     return OBSERVERS[scheme.activation_observer](code_range)
@@ -164,7 +176,8 @@ def _observe(observer: Observer, node: Node, value: Tensor, number: int) -> None
 def _quantizer(observer: Observer, place: Placement) -> ActivationQuantizer:
     found = observer.qparams()
     exponents = found.exponents if isinstance(found, PowerOfTwoQParams) else None
-    return ActivationQuantizer(place.bits, _rounded(found.scale), found.zero_point, exponents, place.channel_axis)
+    zero_point = found.zero_point - observer.code_range.qmin  # signed codes as unsigned ones, the same grid
+    return ActivationQuantizer(place.bits, _rounded(found.scale), zero_point, exponents, place.channel_axis)
 
 
 def _rounded(scale: Tensor) -> Tensor:

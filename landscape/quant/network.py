@@ -7,8 +7,10 @@ The parameters are plain tensors; changing a scale makes a new `QuantizedNetwork
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -135,37 +137,36 @@ class QuantizedNetwork:
 
     def _quantizer(self, name: str) -> WeightQuantizer | ActivationQuantizer:
         owner, _, kind = name.rpartition(".")
-        table: Mapping[str, WeightQuantizer | ActivationQuantizer] = {
-            "weight": self.weights,
-            "output": self.activations,
-        }.get(kind, {})
-        if owner not in table:
-            raise UserError(f"no scale named {name!r}; names look like {', '.join(self.scale_names()[:3])}")
-        return table[owner]
+        if kind == "weight" and owner in self.weights:
+            return self.weights[owner]
+        if kind == "output" and owner in self.activations:
+            return self.activations[owner]
+        names = self.scale_names()
+        near = difflib.get_close_matches(name, names, 3) or names[:3]
+        raise UserError(f"no scale named {name!r}; names look like {', '.join(near)}")
 
     def with_parameters(
-        self, scales: Mapping[str, Tensor] | None = None, zero_points: Mapping[str, Tensor] | None = None
+        self, scales: Mapping[str, Any] | None = None, zero_points: Mapping[str, Any] | None = None
     ) -> QuantizedNetwork:
         """The same network with other scales or zero points, given by name.
 
         Args:
-            scales: Positive and finite, float64, in the shape of the scale that they replace.
+            scales: Positive and finite, in the shape of the scale that they replace; tensors, arrays or numbers.
             zero_points: Integers within the code range, likewise.
 
         Raises:
             UserError: A name is unknown, a shape differs, or a value is out of bounds.
         """
         weights, activations = dict(self.weights), dict(self.activations)
-        for part, values in (("scale", scales or {}), ("zero_point", zero_points or {})):
-            for name, value in values.items():
-                quantizer = weights.get(name.removesuffix(".weight")) if name.endswith(".weight") else None
-                old = quantizer or activations.get(name.removesuffix(".output")) or self._quantizer(name)
-                checked = _checked(name, part, torch.as_tensor(value, dtype=torch.float64), old)
-                new = replace(old, **{part: checked})
-                if isinstance(new, WeightQuantizer):
-                    weights[name.removesuffix(".weight")] = new
-                else:
-                    activations[name.removesuffix(".output")] = new
+        for name in {**(scales or {}), **(zero_points or {})}:
+            old, (owner, _, _) = self._quantizer(name), name.rpartition(".")
+            scale = _scale(name, scales[name], old) if scales and name in scales else old.scale
+            zero_point = _zero_point(name, zero_points[name], old) if zero_points and name in zero_points else None
+            zero_point = old.zero_point if zero_point is None else zero_point
+            if isinstance(old, WeightQuantizer):
+                weights[owner] = replace(old, scale=scale, zero_point=zero_point)
+            else:
+                activations[owner] = replace(old, scale=scale, zero_point=zero_point)
         return replace(self, weights=weights, activations=activations)
 
     def with_scales(self, scales: Mapping[str, Tensor]) -> QuantizedNetwork:
@@ -204,15 +205,25 @@ def _weight(node: Node) -> Tensor:
     return node.weight
 
 
-def _checked(name: str, part: str, value: Tensor, old: WeightQuantizer | ActivationQuantizer) -> Tensor:
-    if value.shape != old.scale.shape:
-        raise UserError(f"{part} of {name} has shape {tuple(value.shape)}; expected {tuple(old.scale.shape)}")
-    if part == "scale" and not bool((torch.isfinite(value) & (value > 0)).all()):
+def _scale(name: str, value: Any, old: WeightQuantizer | ActivationQuantizer) -> Tensor:
+    scale = _shaped(name, "scale", value, old)
+    if not bool((torch.isfinite(scale) & (scale > 0)).all()):
         raise UserError(f"scale of {name} holds values that are not positive and finite; scales must be")
-    highest = CodeRange(old.bits).qmax
-    if part == "zero_point" and not bool(((value == value.round()) & (value >= 0) & (value <= highest)).all()):
+    return scale
+
+
+def _zero_point(name: str, value: Any, old: WeightQuantizer | ActivationQuantizer) -> Tensor:
+    zero_point, highest = _shaped(name, "zero point", value, old), CodeRange(old.bits).qmax
+    if not bool(((zero_point == zero_point.round()) & (zero_point >= 0) & (zero_point <= highest)).all()):
         raise UserError(f"zero point of {name} holds values that are not integers from 0 to {highest}")
-    return value.clone()
+    return zero_point
+
+
+def _shaped(name: str, part: str, value: Any, old: WeightQuantizer | ActivationQuantizer) -> Tensor:
+    tensor = torch.as_tensor(value, dtype=torch.float64)
+    if tensor.shape != old.scale.shape:
+        raise UserError(f"{part} of {name} has shape {tuple(tensor.shape)}; expected {tuple(old.scale.shape)}")
+    return tensor.clone()
 
 
 def _float_parts(network: QuantizedNetwork) -> list[str]:

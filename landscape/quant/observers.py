@@ -23,6 +23,7 @@ class Observer(ABC):
     """
 
     passes: ClassVar[int] = 1
+    code_range: CodeRange
 
     def __init__(self) -> None:
         self._passes_begun = 0

@@ -8,7 +8,8 @@ The value of every operation is quantized, except that
 - a product with a number, and the addition of an attention mask, keep the codes and change what they mean;
 - a constant is quantized where it meets activations in a sum (position embedding, relative position bias).
 
-What a LayerNorm reads gets power-of-two factors per channel (PTF); the softmax has a quantizer of its own.
+What a LayerNorm reads gets power-of-two factors per channel (PTF), where its channels are an axis of the value; the
+softmax has a quantizer of its own.
 """
 
 from __future__ import annotations
@@ -71,9 +72,11 @@ def _placement(
         return None
     if node.op != "input" and readers and all(reader.op == "unary" for reader in readers):
         return None
-    if scheme.residual == "ptf" and node.op != "constant" and any(reader.op == "layer_norm" for reader in readers):
-        return Placement("ptf", scheme.activation_bits, graph.channel_axis(node.name))
-    return Placement("uniform", scheme.activation_bits)
+    norms = [reader.name for reader in readers if reader.op == "layer_norm"]
+    axis = graph.channel_axis(node.name, norms[0]) if norms and scheme.residual == "ptf" else None
+    if node.op == "constant" or axis is None:
+        return Placement("uniform", scheme.activation_bits)
+    return Placement("ptf", scheme.activation_bits, axis)
 
 
 def _final_readers(graph: Graph, node: Node, consumers: dict[str, list[str]]) -> list[Node]:

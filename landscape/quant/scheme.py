@@ -16,7 +16,10 @@ WEIGHT_OBSERVERS = ("minmax", "omse", "omse-shared")
 ACTIVATION_OBSERVERS = ("minmax", "ema", "percentile", "omse")
 CHOICES: dict[str, tuple[str, ...]] = {
     "weight_observer": WEIGHT_OBSERVERS,
+    "weight_codes": ("unsigned", "signed"),
+    "weight_scales": ("channel", "tensor"),
     "activation_observer": ACTIVATION_OBSERVERS,
+    "activation_codes": ("unsigned", "signed"),
     "residual": ("ptf", "tensor"),
     "layer_norm": ("float", "integer"),
     "softmax": ("uniform", "log2"),
@@ -30,16 +33,21 @@ class Scheme:
     """Everything that decides the integer codes, apart from the calibration images.
 
     Attributes:
-        weight_bits: 2 to 8, or 32 for float weights. Per output channel, unsigned with zero point (**released**).
-        activation_bits: 2 to 8, or 32. Per tensor, unsigned with zero point (**released**).
+        weight_bits: 2 to 8, or 32 for float weights.
+        activation_bits: 2 to 8, or 32. Per tensor.
         softmax_bits: 2 to 8, or 32; bits of the softmax output.
         weight_observer: ``minmax`` (**released**, preset fq-vit), ``omse`` (per channel, **ours**) or ``omse-shared``
             (one shrink ratio for all channels of a layer, **released**).
+        weight_codes: ``unsigned`` with a zero point (**released**), or ``signed``: symmetric about zero. Signed codes
+            are kept as unsigned ones with the zero point 2^(bits - 1), which is the same grid.
+        weight_scales: One per output ``channel`` (**released**), or one for the whole ``tensor``.
         activation_observer: ``minmax``, ``ema``, ``percentile`` or ``omse``; see `landscape.quant.observers`.
+        activation_codes: As `weight_codes`; the softmax output is unsigned in any case.
         residual: Quantizer of what a LayerNorm reads: ``ptf``, power-of-two factors per channel (**paper**), or
             ``tensor``, as any other activation.
         layer_norm: ``float`` arithmetic on the quantized input, or ``integer`` (**released**, FQ-ViT).
-        softmax: Codes of the softmax output: ``uniform``, or ``log2`` with an integer exponential (Log-Int-Softmax, **released**).
+        softmax: Codes of the softmax output: ``uniform``, or ``log2`` with an integer exponential (Log-Int-Softmax,
+            **released**).
         bias_correction: ``weight`` re-centres and re-scales each dequantized output channel to the float weight's mean
             and standard deviation (**released**); ``output`` moves the bias by the mean output error; or ``none``.
         input: ``quantized`` to 8-bit codes by the activation observer, ``exact`` (an 8-bit image is kept as it is), or
@@ -50,7 +58,10 @@ class Scheme:
     activation_bits: int = 8
     softmax_bits: int = 8
     weight_observer: str = "omse"
+    weight_codes: str = "unsigned"
+    weight_scales: str = "channel"
     activation_observer: str = "minmax"
+    activation_codes: str = "unsigned"
     residual: str = "ptf"
     layer_norm: str = "float"
     softmax: str = "uniform"
@@ -81,7 +92,11 @@ class Scheme:
         return text if self.softmax_bits == self.activation_bits else f"{text}s{self.softmax_bits}"
 
     def with_bits(self, text: str) -> Scheme:
-        """The same scheme at the bit widths ``w4a8`` or ``w4a8s4``; without ``s`` the softmax follows the activations.
+        """The same scheme at other bit widths.
+
+        Args:
+            text: ``w4a8``, or ``w4a8s4`` with bits for the softmax. Without those a uniform softmax gets the bits of
+                the activations, and Log-Int-Softmax keeps its own (4 in the preset fq-vit).
 
         Raises:
             UserError: The text is not of that form, or a bit width is out of range.
@@ -90,11 +105,12 @@ class Scheme:
         if match is None:
             raise UserError(f"bits {text!r} not understood; write them as w4a8, w8a8, w3a8, w4a32 or w4a8s4")
         weight, activation, softmax = match.groups()
+        own = self.softmax_bits if self.softmax == "log2" else activation
         return replace(
             self,
             weight_bits=int(weight),
             activation_bits=int(activation),
-            softmax_bits=int(softmax or activation),
+            softmax_bits=int(softmax or own),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -124,9 +140,18 @@ PRESETS: dict[str, Scheme] = {
         bias_correction="none",
     ),
     "fq-vit++": Scheme(weight_observer="omse-shared", bias_correction="none"),
-    "evolq-script": Scheme(weight_observer="omse-shared", activation_observer="omse", bias_correction="weight"),
+    "evolq-script": Scheme(
+        weight_observer="minmax",
+        layer_norm="integer",
+        activation_observer="omse",
+        bias_correction="weight",
+    ),
 }
-"""`default` is **ours**; the others are **released**."""
+"""`default` is **ours**; the others are **released**.
+
+`fq-vit` and `fq-vit++` are the two starting points. `evolq-script` is what the shipped script runs: W4A8, PTF, OMSE
+activations, bias correction, no Log-Int-Softmax, on the configuration of fq-vit (the script's mode reads that one).
+"""
 
 
 def preset(name: str) -> Scheme:
