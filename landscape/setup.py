@@ -239,7 +239,12 @@ def gather(options: ProblemOptions) -> Ingredients:
     graph = capture(model.module, (model.preprocessing.channels, size, size))
     quantized = None
     if options.quantized is not None:
-        quantized = load_quantized(Path(options.quantized), graph)
+        quantized = load_quantized(Path(options.quantized), graph, model.weights_sha256)
+        if options.bits is not None and quantized.scheme.with_bits(options.bits) != quantized.scheme:
+            raise UserError(
+                f"--bits {options.bits} was given, but {options.quantized} is quantized at {quantized.scheme.bits}; "
+                "leave out --bits"
+            )
         names = quantized.scale_names()
     else:
         exact_input = keeps_input(scheme, model.preprocessing.mean, model.preprocessing.std)

@@ -9,12 +9,14 @@
 | `<node>.output.exponents`  | (channels,)    | integers 0 .. 3, for power-of-two factors              |
 | `<layer>.bias`             | (out,)         | the corrected bias, with bias correction of the output |
 
-With them a `Scheme` and whether the images are kept exact say everything; weights stay in the model's own file.
+With them, a `Scheme` and whether the images are kept exact say everything; weights stay in the model's own file.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ from landscape.graph import Graph
 from landscape.quant.network import ActivationQuantizer, QuantizedNetwork, WeightQuantizer, scale_names
 from landscape.quant.placement import place_quantizers
 from landscape.quant.qparams import CodeRange
-from landscape.quant.scheme import Scheme
+from landscape.quant.scheme import FLOAT_BITS, Scheme
 
 FORMAT = "evolq-landscape quantized network 1"
 """Written into a file's metadata, and asked for when one is read."""
@@ -89,6 +91,7 @@ def from_parameters(
         raise UserError(
             f"unknown quantization parameter {sorted(left)[0]} ({len(left)} in all); this network has none of that name"
         )
+    exact_input = exact_input and scheme.activation_bits != FLOAT_BITS
     return QuantizedNetwork(graph, scheme, exact_input, placements, weights, activations, biases)
 
 
@@ -101,7 +104,7 @@ def save_quantized(path: Path, network: QuantizedNetwork, about: Mapping[str, An
         about: Plain data on where it comes from (model, images, versions), kept in the file's metadata.
 
     Raises:
-        UserError: The file cannot be written.
+        UserError: The file cannot be written; then none is left behind.
     """
     metadata = {
         "format": FORMAT,
@@ -110,30 +113,51 @@ def save_quantized(path: Path, network: QuantizedNetwork, about: Mapping[str, An
         "about": json.dumps(about, default=str),
     }
     tensors = {name: value.contiguous() for name, value in to_parameters(network).items()}
+    partial = path.with_name(path.name + ".part")
     try:
-        save_file(tensors, path, metadata)
+        save_file(tensors, partial, metadata)
+        os.replace(partial, path)
     except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
         raise UserError(f"cannot write {path}: {error}; choose another --out") from error
 
 
-def load_quantized(path: Path, graph: Graph) -> QuantizedNetwork:
+def load_quantized(path: Path, graph: Graph, weights_sha256: str | None = None) -> QuantizedNetwork:
     """Read a quantized network; the scheme comes from the file.
 
     A file made by hand needs the tensors, and in its metadata ``scheme`` (a JSON object, see `Scheme`) and
     ``exact_input`` (``true`` or ``false``).
 
+    Args:
+        path: The file.
+        graph: The float network.
+        weights_sha256: Hash of the float network's weights, compared with that in the file where it has one.
+
     Raises:
         UserError: The file is missing, is not such a file, or does not fit the network.
     """
     parameters, metadata = _read(path)
+    if metadata.get("format", FORMAT) != FORMAT:
+        raise UserError(f"{path} is of the format {metadata['format']!r}; this release reads {FORMAT!r}")
     try:
         scheme = Scheme.from_dict(json.loads(metadata["scheme"]))
-        exact_input = bool(json.loads(metadata["exact_input"]))
+        exact_input = json.loads(metadata["exact_input"])
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(
             f"{path} says nothing usable about its scheme ({error}); its metadata needs 'scheme' and 'exact_input'"
         ) from error
-    return from_parameters(graph, scheme, exact_input, parameters)
+    if not isinstance(exact_input, bool):
+        raise UserError(f"{path} has exact_input {metadata['exact_input']}; its metadata must say true or false")
+    made_for = _about(metadata).get("weights_sha256")
+    if weights_sha256 is not None and made_for not in (None, weights_sha256):
+        raise UserError(
+            f"{path} was made for weights with hash {str(made_for)[:12]}, but this network has {weights_sha256[:12]}: "
+            "give the same --model and --weights"
+        )
+    try:
+        return from_parameters(graph, scheme, exact_input, parameters)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -142,7 +166,14 @@ def read_about(path: Path) -> dict[str, Any]:
     Raises:
         UserError: The file is missing or is not safetensors.
     """
-    about = json.loads(_read(path)[1].get("about", "{}"))
+    return _about(_read(path)[1])
+
+
+def _about(metadata: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        about = json.loads(metadata.get("about", "{}"))
+    except ValueError:
+        return {}
     return about if isinstance(about, dict) else {}
 
 
@@ -158,7 +189,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _take(left: dict[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
     if name not in left:
-        raise UserError(f"quantization parameter {name} is missing; expected shape {shape}")
+        near = difflib.get_close_matches(name, left, 1, 0.8)
+        hint = f" (there is {near[0]})" if near and left[near[0]].shape == shape else ""
+        raise UserError(f"quantization parameter {name} is missing; expected shape {shape}{hint}")
     value = left.pop(name).double()
     if tuple(value.shape) != shape:
         raise UserError(f"quantization parameter {name} has shape {tuple(value.shape)}; expected {shape}")
