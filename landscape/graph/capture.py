@@ -78,7 +78,8 @@ class _Recorder:
             if spec.kind == InputKind.USER_INPUT:
                 self.nodes["input"] = Node("input", "input", (), "", (-1, *input_shape))
                 self.shapes["input"] = (-1, *input_shape)
-                self.alias[spec.arg.name] = "input"
+                if spec.arg.name != "input":  # as nn.Sequential calls it: no alias of itself
+                    self.alias[spec.arg.name] = "input"
             elif spec.target is not None:
                 self._constant(spec.arg.name, self.tensors[spec.target], spec.target)
         for fx in self.program.graph.nodes:
