@@ -34,6 +34,7 @@ COMMANDS: tuple[str, ...] = (
 """Commands of this package, in the order of the help: each a function of that name in the module of that name."""
 
 _GROUP = "landscape.commands"
+_INTERRUPTED = 130
 _ClickException: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 """The base of errors in the command line's own form; typer does not export it."""
 
@@ -111,11 +112,12 @@ def main(arguments: list[str] | None = None) -> int:
     except _ClickException as error:
         return _fail(error.format_message(), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        print("\ninterrupted; what is stored is safe: continue with --resume", file=sys.stderr)
-        return 130
+        code = _INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has gone; what it wanted was written
         sys.stderr.close()
         return 0
+    if code == _INTERRUPTED:  # some versions of typer make an exit code of Ctrl-C, others an exception
+        print("\ninterrupted; what is stored is safe: continue with --resume", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 

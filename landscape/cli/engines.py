@@ -26,5 +26,5 @@ def engines(
     if as_json:
         write_json(found)
         return
-    rows = [[name, "yes" if entry["available"] else "no", str(entry["words"])] for name, entry in found.items()]
-    print("\n".join(aligned([["engine", "here", "what"], *rows])))
+    lines = aligned([[name, "yes" if entry["available"] else "no"] for name, entry in found.items()])
+    print("\n".join(f"{line:16} {entry['words']}" for line, entry in zip(lines, found.values(), strict=True)))

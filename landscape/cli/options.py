@@ -128,8 +128,6 @@ def _parameters(kind: type, defaults: dict[str, Any]) -> list[inspect.Parameter]
 
 def _parameter(field: Field[Any], hint: Any, text: str, defaults: dict[str, Any]) -> inspect.Parameter:
     default = defaults.get(field.name, field.default)
-    if default is MISSING and field.default_factory is not MISSING:
-        default = field.default_factory()
     flag = "--" + field.name.replace("_", "-")
     if _is_tuple(hint):
         hint, default = str | None, None if not default else ",".join(map(str, default))

@@ -99,7 +99,7 @@ def _main(surface: Surface) -> str:
 
 def summary_lines(surface: Surface) -> list[str]:
     """Float network, centre, best and worst point and spread, as a table of text."""
-    from landscape.plots.info import VALUE_TEXTS, ValueText
+    from landscape.plots.info import value_text
 
     names = list(surface.values)
     rows: list[tuple[str, Mapping[str, float]]] = []
@@ -112,7 +112,7 @@ def summary_lines(surface: Surface) -> list[str]:
         rows.append((f"best by {by}", surface.best(by).values))
         rows.append((f"worst by {by}", surface.worst(by).values))
         rows.append(("spread (sd)", {name: surface.spread(name)["sd"] for name in names}))
-    texts = {name: VALUE_TEXTS.get(name, ValueText(name, name, "")) for name in names}
+    texts = {name: value_text(name) for name in names}
     header = ["", *(f"{texts[name].short} ({texts[name].unit})".replace(" ()", "") for name in names)]
     body = [[label, *(_number(values.get(name), texts[name]) for name in names)] for label, values in rows]
     return aligned([header, *body])

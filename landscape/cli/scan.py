@@ -10,7 +10,7 @@ import torch
 from landscape.cli.options import EngineOptions, RunOptions, progress_bar
 from landscape.cli.runs import check_new_folder, new_folder, say, summary_lines, summary_record, write_json
 from landscape.engine import choose_engine
-from landscape.scan import ScanOptions, continue_scan, scan_directions, load_surface, open_run, run_settings
+from landscape.scan import ScanOptions, continue_scan, load_surface, open_run, run_settings, scan_directions
 from landscape.setup import Ingredients, ProblemOptions, build, gather
 from landscape.store import RunStore
 from landscape.surface import Surface
@@ -23,7 +23,7 @@ def scan(problem: ProblemOptions, grid: ScanOptions, engine: EngineOptions, run:
     folder = Path(run.out) if run.out else new_folder(_stem(ingredients, grid))
     settings = run_settings(ingredients.description(), grid)
     if run.resume and RunStore.exists(folder):
-        with RunStore.open(folder, "append") as store:
+        with RunStore.open(folder) as store:
             store.check_settings(settings)
             finished = store.status == "finished" or store.get_meta("finished") is not None
     else:
