@@ -113,13 +113,21 @@ def test_a_user_network_and_a_folder_of_images_are_scanned(tmp_path: Path, capsy
     (tmp_path / "net.py").write_text(
         "from torch import nn\n"
         "def factory():\n"
-        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))\n"
+        "    pool = nn.AdaptiveAvgPool2d(1)\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Flatten(), nn.Linear(4, 2))\n"
     )
     write_images(tmp_path / "data", 6)
     arguments = ["scan", "--model", f"{tmp_path}/net.py:factory", "--data", str(tmp_path / "data"), "--crop", "16"]
     arguments += ["--resize", "none", "--layers", "*", "--dims", "1", "--points", "3", "--calib-images", "6"]
     assert main([*arguments, "--out", str(tmp_path / "run"), "--json"]) == 0
     assert output(capsys)["done"] == 3
+
+
+PLAIN = """
+from torch import nn
+def f():
+    return nn.Sequential(nn.Flatten(), nn.Linear(768, 2))
+"""
 
 
 def write_images(folder: Path, count: int, classes: tuple[str, ...] = ("cat", "dog")) -> None:
