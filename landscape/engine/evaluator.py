@@ -6,8 +6,9 @@ smallest integer type that holds them, and each candidate starts from there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -138,11 +139,8 @@ class Evaluator:
         values = self._start_values(chunk)
         if output in values:
             return values[output]
-        graph = self.network.graph
-        changing = [node for node in graph if node.name in self.changing]
-        for _ in _evaluate(arithmetic, changing, values, {output}, chunk.stop - chunk.start):
-            pass
-        return values[output]
+        changing = [node for node in self.network.graph if node.name in self.changing]
+        return _run_nodes(arithmetic, changing, values, {output}, chunk.stop - chunk.start)[output]
 
     def _start_values(self, chunk: _Chunk) -> dict[str, Value]:
         """What the changing part reads of the shared part: kept, or computed anew where there is no room for it."""
@@ -159,10 +157,12 @@ class Evaluator:
 
     def _prefix(self, chunk: _Chunk) -> dict[str, Value]:
         border = self._border(self.network.graph)
-        values: dict[str, Value] = {}
-        for _ in self._start(self.centre, chunk, values, self._shared, border):
-            pass
-        return {name: v.packed() if isinstance(v, Codes) else v for name, v in values.items() if name in border}
+        values = {"input": self._input(self.centre, chunk)}
+        kept = _run_nodes(self.centre, self._shared, values, border, chunk.stop - chunk.start)
+        return {name: v.packed() if isinstance(v, Codes) else v for name, v in kept.items()}
+
+    def _input(self, arithmetic: Reference, chunk: _Chunk) -> Value:
+        return arithmetic.input(self.images.normalized(slice(chunk.start, chunk.stop), torch.float64))
 
     def _walk(self, arithmetic: Reference, chunk: _Chunk, keep: set[str]) -> Iterator[tuple[Node, Value]]:
         values: dict[str, Value] = {}
@@ -171,9 +171,42 @@ class Evaluator:
     def _start(
         self, arithmetic: Reference, chunk: _Chunk, values: dict[str, Value], nodes: list[Node], keep: set[str]
     ) -> Iterator[tuple[Node, Value]]:
-        values["input"] = arithmetic.input(self.images.normalized(slice(chunk.start, chunk.stop), torch.float64))
+        values["input"] = self._input(arithmetic, chunk)
         yield self.network.graph["input"], values["input"]
         yield from _evaluate(arithmetic, nodes, values, keep, chunk.stop - chunk.start)
+
+
+class RunsNodes(Protocol):
+    """What an arithmetic may offer besides `Reference.evaluate`: whole lists of nodes in one call."""
+
+    def run_nodes(
+        self, nodes: Sequence[Node], values: Mapping[str, Value], keep: Collection[str], images: int
+    ) -> dict[str, Value] | None:
+        """Values of the kept nodes.
+
+        Args:
+            nodes: In order; each reads only nodes before it and `values`.
+            values: What the first ones read; left as it is.
+            keep: Names among the nodes and the given values.
+            images: How many images are in the batch.
+
+        Returns:
+            The kept values by name, or None where the list is not covered: then it is evaluated node by node.
+        """
+        ...
+
+
+def _run_nodes(
+    arithmetic: Reference, nodes: list[Node], values: dict[str, Value], keep: Collection[str], images: int
+) -> dict[str, Value]:
+    """Values of the kept nodes: in one call where the engine can, else node by node."""
+    run = getattr(arithmetic, "run_nodes", None)
+    found: dict[str, Value] | None = run(nodes, values, keep, images) if run is not None else None
+    if found is None:
+        for _ in _evaluate(arithmetic, nodes, values, set(keep), images):
+            pass
+        found = {name: values[name] for name in keep}
+    return found
 
 
 def _evaluate(
