@@ -12,7 +12,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help scan lint test test-all format clean
+.PHONY: help scan bench figures lint test test-all format clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -20,10 +20,16 @@ help: ## list these targets
 scan: $(READY) ## set up, then draw a first landscape into runs/first (continues one that was interrupted)
 	$(BIN)/landscape scan --block 5 --out $(SCAN_OUT) $$(test ! -e $(SCAN_OUT)/run.sqlite || echo --resume)
 
-test: $(READY) ## set up, then the quick tests (lint and types: make lint)
+bench: $(READY) ## set up, then time the engines against plain fake quantization (BENCH_FLAGS="--weights ... --data ...")
+	$(BIN)/python benchmarks/engine.py $(BENCH_FLAGS)
+
+figures: $(READY) ## set up, then redraw the figures of the study from stored runs (FIGURE_FLAGS=--rerun computes them anew)
+	$(BIN)/python figures/all.py $(FIGURE_FLAGS)
+
+test: lint ## set up, then lint, types and the quick tests
 	$(BIN)/pytest $(PYTEST_FLAGS)
 
-lint: $(READY) ## lint, format and types
+lint: $(READY) ## set up, then lint, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

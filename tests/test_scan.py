@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_unknown_options_are_named(problem: Problem) -> None:
 
 
 def test_memory_and_folder_hold_the_same_surface(problem: Problem, tmp_path: Path) -> None:
-    options = {"dims": 2, "points": 3, "radius": 0.1}
+    options: dict[str, Any] = {"dims": 2, "points": 3, "radius": 0.1}
     memory = scan(problem, **options)
     stored = scan(problem, out=tmp_path / "run", **options)
     again = load_surface(tmp_path / "run")
@@ -77,9 +78,9 @@ def test_the_centre_is_the_calibrated_network(problem: Problem) -> None:
 
 
 def test_an_interrupted_scan_resumes_without_computing_anything_twice(problem: Problem, tmp_path: Path) -> None:
-    options = {"dims": 1, "points": 5, "radius": 0.1}
+    options: dict[str, Any] = {"dims": 1, "points": 5, "radius": 0.1}
     whole = scan(problem, **options)
-    done = []
+    done: list[Any] = []
 
     class Interrupting(Problem):
         def evaluate(self, points, progress=None):
