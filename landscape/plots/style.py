@@ -21,7 +21,10 @@ DPI = 200
 
 # Okabe and Ito's palette, told apart by colour-blind readers.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+PURPLE, AMBER, SKY = "#CC79A7", "#E69F00", "#56B4E9"
 LOSS_COLOURS, SCORE_COLOURS = "viridis", "cividis"
+SIGNED_COLOURS = "RdBu_r"
+"""For differences: blue below zero, white at it, red above; red and blue are told apart by colour-blind readers."""
 
 PAPER: dict[str, Any] = {
     "font.family": "sans-serif",

@@ -24,6 +24,7 @@ def surface_subtitle(surface: Surface) -> str:
         _phrase("{} calibration images", settings.get("calib_images")),
         _phrase("seed {}", settings.get("seed")),
         " x ".join(str(n) for n in surface.shape) + " points",
+        _phrase("cut through the centre along d{}", settings.get("cut")),
     ]
     if not surface.complete:
         computed = surface.computed

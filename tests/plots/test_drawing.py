@@ -13,7 +13,7 @@ from PIL import Image
 
 from landscape.errors import UserError
 from landscape.plots import draw_surface, draw_surface_interactive, save_surface, surface_info, surface_page
-from landscape.plots.paper.surface import _edges
+from landscape.plots.paper.axes import edges
 from landscape.plots.style import PaperFigure
 from landscape.surface import Surface
 from tests.plots.surfaces import grid, line, with_gaps
@@ -111,7 +111,7 @@ def test_cells_without_a_value_are_hatched_and_named():
 
 
 def test_uneven_cells_meet_halfway():
-    np.testing.assert_allclose(_edges(np.array([-1.0, 0.0, 3.0])), [-1.5, -0.5, 1.5, 4.5])
+    np.testing.assert_allclose(edges(np.array([-1.0, 0.0, 3.0])), [-1.5, -0.5, 1.5, 4.5])
 
 
 def test_another_value_can_be_drawn_and_an_unknown_one_not():

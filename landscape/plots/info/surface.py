@@ -114,7 +114,7 @@ def surface_info(surface: Surface, values: Sequence[str] = VALUE_NAMES, level: f
     return SurfaceInfo(
         x=surface.alpha,
         y=surface.beta,
-        x_label=X_LABEL,
+        x_label=Y_LABEL if surface.settings.get("cut") == 2 else X_LABEL,
         y_label=Y_LABEL,
         title=surface_title(surface),
         subtitle=surface_subtitle(surface),

@@ -1,4 +1,4 @@
-"""Words and numbers of a picture: how values, coordinates and axes are called and written, in every drawing the same."""
+"""How values, coordinates and axes are called and written: in every drawing the same."""
 
 from __future__ import annotations
 
@@ -49,12 +49,11 @@ VALUE_TEXTS: Mapping[str, ValueText] = {
 
 
 def value_text(name: str) -> ValueText:
-    """The text of a value by its name; ``infonce@0.5`` is infoNCE at another temperature, an unknown name stands alone."""
+    """The text of a value; ``infonce@0.5`` is infoNCE at another temperature, and an unknown name stands alone."""
     if name in VALUE_TEXTS:
         return VALUE_TEXTS[name]
     base, _, temperature = name.partition("@")
     if base == "infonce" and temperature:
-        text = VALUE_TEXTS["infonce"]
         return ValueText(f"test infoNCE at T = {temperature}, x 2T (nats)", f"infoNCE T={temperature}", "nats", 1.0, 5)
     return ValueText(name, name, "")
 

@@ -1,4 +1,4 @@
-"""Printed pictures of a surface: a curve with its interval, or heat maps with contours."""
+"""Printed pictures of a surface: a curve with its interval, heat maps, contour lines."""
 
 from __future__ import annotations
 
@@ -9,10 +9,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from landscape.bootstrap import FloatArray
-from landscape.plots.info import SurfaceInfo, ValueInfo, percent
+from landscape.errors import UserError
+from landscape.plots.info import SurfaceInfo, ValueInfo
+from landscape.plots.info.words import written
+from landscape.plots.paper.axes import (
+    NO_VALUE,
+    cells,
+    colour_bar,
+    contours,
+    dress_line,
+    dress_plane,
+    legend_above,
+    say_empty,
+)
 from landscape.plots.style import (
     BLUE,
     COLUMN_WIDTH,
@@ -25,8 +36,6 @@ from landscape.plots.style import (
     new_figure,
     paper_style,
 )
-
-_NO_VALUE: dict[str, Any] = {"facecolor": "0.88", "edgecolor": "0.6", "hatch": "/////"}
 
 
 def draw_surface(info: SurfaceInfo, value: str = "loss", *, width: float | None = None) -> Figure:
@@ -51,25 +60,41 @@ def draw_surface(info: SurfaceInfo, value: str = "loss", *, width: float | None 
     return figure
 
 
+def draw_contours(info: SurfaceInfo, value: str = "loss", *, width: float | None = None) -> Figure:
+    """Draw one value of a grid as filled contours with written levels, a column wide.
+
+    Raises:
+        UserError: If the record has no such value, or is a line.
+    """
+    shown = info.chosen(value)
+    if info.y is None:
+        raise UserError("contours need a grid, and this run is a line; take --kind line")
+    with paper_style():
+        width = width or COLUMN_WIDTH
+        figure = new_figure(width, 0.78 * width + 0.3, info.title, info.subtitle)
+        _draw_levels(figure.subplots(), info, info.y, shown)
+        figure.draw_without_rendering()
+    return figure
+
+
 def _draw_line(info: SurfaceInfo, shown: ValueInfo, width: float | None) -> Figure:
     flips = info.values.get("flip_rate") if shown.name != "flip_rate" else None
     width = width or COLUMN_WIDTH
     figure = new_figure(width, (3.6 if flips else 2.9) * (width / COLUMN_WIDTH) ** 0.5, info.title, info.subtitle)
     rows = figure.subplots(2 if flips else 1, 1, sharex=True, squeeze=False, height_ratios=[3, 1] if flips else [1])
-    _draw_curve(rows[0, 0], info, shown)
+    draw_curve(rows[0, 0], info, shown)
     if flips:
         rows[1, 0].plot(info.x, flips.z, color=GREY, marker=".", markersize=2.5)
         rows[1, 0].set_ylabel(flips.text.label.replace(" (", "\n("))
         rows[1, 0].set_ylim(bottom=0)
     bottom: Axes = rows[-1, 0]
-    bottom.set_xlabel(info.x_label)
-    bottom.xaxis.set_major_formatter(FuncFormatter(lambda x, _: percent(x)))
-    bottom.set_xlim(*_edges(info.x)[[0, -1]])
+    dress_line(bottom, info.x, info.x_label)
     figure.align_ylabels()
     return figure
 
 
-def _draw_curve(axes: Axes, info: SurfaceInfo, shown: ValueInfo) -> None:
+def draw_curve(axes: Axes, info: SurfaceInfo, shown: ValueInfo, *, legend: bool = True) -> None:
+    """One value along a line: curve, interval, centre, best point and float level."""
     axes.axvline(0, color="0.8", linewidth=0.6, zorder=0)
     if np.isfinite(shown.centre):
         axes.axhline(shown.centre, color="0.8", linewidth=0.6, zorder=0)
@@ -92,9 +117,10 @@ def _draw_curve(axes: Axes, info: SurfaceInfo, shown: ValueInfo) -> None:
         )
     axes.set_ylabel(shown.text.label)
     if shown.limits is None:
-        _say_empty(axes)
+        say_empty(axes)
         axes.set_yticks([])
-    _legend(axes, shown, line=True)
+    if legend:
+        _legend(axes, shown, line=True)
 
 
 def _draw_grid(info: SurfaceInfo, y: FloatArray, shown: ValueInfo, width: float | None) -> Figure:
@@ -109,27 +135,36 @@ def _draw_grid(info: SurfaceInfo, y: FloatArray, shown: ValueInfo, width: float 
 
 
 def _draw_heat_map(axes: Axes, info: SurfaceInfo, y: FloatArray, shown: ValueInfo) -> None:
-    z = np.ma.masked_invalid(shown.z.T)
-    axes.patch.set(**_NO_VALUE)
-    if z.count():
-        low, high = _colour_range(float(z.min()), float(z.max()))
-        colours = SCORE_COLOURS if shown.name == "top1" else LOSS_COLOURS
-        mesh = axes.pcolormesh(_edges(info.x), _edges(y), z, cmap=colours, vmin=low, vmax=high, rasterized=True)
-        beside = axes.inset_axes((1.03, 0, 0.05, 1))  # of the axes, so that it is as high as they are
-        axes.figure.colorbar(mesh, cax=beside, label=shown.text.label)
-        if z.max() > z.min() and min(z.shape) > 1:
-            levels = MaxNLocator(7).tick_values(float(z.min()), float(z.max()))
-            axes.contour(info.x, y, z, levels=levels, colors="black", linewidths=0.35, alpha=0.5)
-    else:
-        _say_empty(axes)
+    draw_cells(axes, info, y, shown)
+    _legend(axes, shown, line=False)
+
+
+def draw_cells(axes: Axes, info: SurfaceInfo, y: FloatArray, shown: ValueInfo, y_label: str | None = None) -> None:
+    """One value of a grid: cells, contours, a colour bar, the centre and the best point."""
+    mesh = cells(axes, info.x, y, shown.z, SCORE_COLOURS if shown.name == "top1" else LOSS_COLOURS)
+    if mesh is not None:
+        colour_bar(axes, mesh, shown.text.label)
+        contours(axes, info.x, y, shown.z)
     _mark(axes, info, shown)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda x, _: percent(x)))
-        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.set_xlabel(info.x_label)
-    axes.set_box_aspect(1)
-    axes.set_xlim(*_edges(info.x)[[0, -1]])
-    axes.set_ylim(*_edges(y)[[0, -1]])
+    dress_plane(axes, info.x, y, info.x_label, y_label)
+
+
+def _draw_levels(axes: Axes, info: SurfaceInfo, y: FloatArray, shown: ValueInfo) -> None:
+    z = np.ma.masked_invalid(shown.z.T)
+    axes.patch.set(**NO_VALUE)
+    if z.count() and z.max() > z.min() and min(z.shape) > 1:
+        colours = SCORE_COLOURS if shown.name == "top1" else LOSS_COLOURS
+        drawn = axes.contourf(info.x, y, z, levels=12, cmap=colours)
+        lines = axes.contour(info.x, y, z, levels=drawn.levels[::2], colors="black", linewidths=0.4, alpha=0.7)
+        decimals = max(0, -int(np.floor(np.log10(lines.levels[1] - lines.levels[0]))))
+        axes.clabel(lines, fontsize=5.5, inline_spacing=2, fmt=lambda level: written(level, decimals))
+        colour_bar(axes, drawn, shown.text.label)
+    else:
+        say_empty(axes, "no levels: fewer than two finite values")
+    _mark(axes, info, shown)
+    dress_plane(axes, info.x, y, info.x_label, info.y_label)
+    axes.set_xlim(info.x[0], info.x[-1])
+    axes.set_ylim(y[0], y[-1])
     _legend(axes, shown, line=False)
 
 
@@ -154,35 +189,6 @@ def _legend(axes: Axes, shown: ValueInfo, *, line: bool) -> None:
         handles.append(Line2D([], [], linestyle="none"))
         labels.append(f"float network: {shown.write(shown.float_level)}{' (outside this range)' if line else ''}")
     if not line and not np.isfinite(shown.z).all():
-        handles.append(Patch(**_NO_VALUE, linewidth=0.3))
+        handles.append(Patch(**NO_VALUE, linewidth=0.3))
         labels.append("no finite value")
-    axes.legend(
-        handles,
-        labels,
-        loc="lower left",
-        bbox_to_anchor=(-0.02, 1.0),
-        ncols=1 if line else 2,
-        frameon=False,
-        handlelength=1.5,
-        columnspacing=1.0,
-        borderaxespad=0.2,
-        labelspacing=0.3,
-    )
-
-
-def _colour_range(low: float, high: float) -> tuple[float, float]:
-    """Ends of the colour bar; a constant surface gets 1% around its value, so that its bar can be read."""
-    margin = (0.01 * abs(low) or 0.01) if low == high else 0.0
-    return low - margin, high + margin
-
-
-def _say_empty(axes: Axes) -> None:
-    axes.text(0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", va="center")
-
-
-def _edges(centres: FloatArray) -> FloatArray:
-    """Borders of cells centred on the coordinates (halfway between neighbours); a lone point gets +-0.5%."""
-    if len(centres) == 1:
-        return np.array([centres[0] - 0.005, centres[0] + 0.005])
-    middle = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
+    legend_above(axes, handles, 1 if line else 2, labels=labels)

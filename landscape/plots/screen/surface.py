@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import textwrap
 from typing import Any
 
 import numpy as np
@@ -12,19 +11,20 @@ from plotly.subplots import make_subplots
 
 from landscape.bootstrap import FloatArray
 from landscape.plots.info import SurfaceInfo, ValueInfo, percent
+from landscape.plots.screen.dress import GAP, TICKS, dress, marker, plain
 from landscape.plots.style import BLUE, GREEN, GREY, ORANGE
 
 _BAND = "rgba(0, 114, 178, 0.2)"
-_TICKS = "+.4~%"
 _CAMERA = {"eye": {"x": 1.5, "y": 1.5, "z": 1.1}}
-_GAP = "#dddddd"
-_TITLE_COLUMNS, _SUBTITLE_COLUMNS = 80, 115
+
+_FLAT, _RAISED = [0, 2, 3], [1, 4, 5]
+"""Traces of a grid's heat map and of its surface in 3D."""
 
 Restyle = dict[str, list[Any]]
 """For each attribute, one entry a trace: what a button changes."""
 
 
-def draw_surface_interactive(info: SurfaceInfo, value: str = "loss") -> go.Figure:
+def draw_surface_interactive(info: SurfaceInfo, value: str = "loss", *, raised: bool = False) -> go.Figure:
     """Draw a surface for the screen.
 
     One button a value. Pointing at a point shows its coordinates, value, and the paired interval of its difference to
@@ -33,12 +33,13 @@ def draw_surface_interactive(info: SurfaceInfo, value: str = "loss") -> go.Figur
     Args:
         info: The record of the surface.
         value: Name of the value shown first.
+        raised: Show a grid in 3D first.
 
     Raises:
         UserError: If the record has no such value.
     """
     shown = info.chosen(value)
-    return _line_figure(info, shown) if info.y is None else _grid_figure(info, info.y, shown)
+    return _line_figure(info, shown) if info.y is None else _grid_figure(info, info.y, shown, raised)
 
 
 def _line_figure(info: SurfaceInfo, shown: ValueInfo) -> go.Figure:
@@ -54,8 +55,8 @@ def _line_figure(info: SurfaceInfo, shown: ValueInfo) -> go.Figure:
             "hoverinfo": "skip",
         },
         {"mode": "lines+markers", "line": {"color": BLUE}, "marker": {"size": 5}},
-        {"mode": "markers", "marker": _marker("cross", "white")},
-        {"mode": "markers", "marker": _marker("star", ORANGE)},
+        {"mode": "markers", "marker": marker("cross", "white")},
+        {"mode": "markers", "marker": marker("star", ORANGE)},
         {"mode": "lines", "line": {"color": GREEN, "dash": "dash"}, "hoverinfo": "name"},
     ]
     state = _line_state(info, shown)
@@ -63,19 +64,19 @@ def _line_figure(info: SurfaceInfo, shown: ValueInfo) -> go.Figure:
         entries = {name: entry[trace] for name, entry in state.items() if entry[trace] is not None}
         figure.add_trace(go.Scatter(**entries, **look), row=1, col=1)
     if flips:
-        curve = {"x": _plain(info.x), "y": _plain(flips.z), "text": _hover(info, flips), "hovertemplate": "%{text}"}
+        curve = {"x": plain(info.x), "y": plain(flips.z), "text": _hover(info, flips), "hovertemplate": "%{text}"}
         look = {"mode": "lines+markers", "line": {"color": GREY}, "marker": {"size": 4}, "name": ""}
         figure.add_trace(go.Scatter(**curve, **look, showlegend=False), row=2, col=1)
         figure.update_yaxes(title_text=flips.text.label.replace(" (", "<br>("), rangemode="tozero", row=2, col=1)
     figure.update_yaxes(title_text=shown.text.label, row=1, col=1)
-    figure.update_xaxes(tickformat=_TICKS)
+    figure.update_xaxes(tickformat=TICKS)
     figure.update_xaxes(title_text=info.x_label, row=rows, col=1)
     traces = list(range(len(looks)))
     buttons = [
         _button(each, "update", _line_state(info, each), {"yaxis.title.text": each.text.label}, traces)
         for each in info.values.values()
     ]
-    _dress(figure, info, [_menu(buttons, _position(info, shown), row=0)])
+    dress(figure, info.title, info.subtitle, 700, menus=[_menu(buttons, _position(info, shown), row=0)])
     figure.update_layout(legend={"orientation": "h", "y": -0.16, "x": 0})
     return figure
 
@@ -88,8 +89,8 @@ def _line_state(info: SurfaceInfo, shown: ValueInfo) -> Restyle:
     level, known = shown.float_level, shown.float_level is not None
     words = f"float network: {shown.write(level)}" if level is not None else ""
     return {
-        "x": [band_x, _plain(info.x), [0.0], best_x[:1], ends],
-        "y": [band_y, _plain(shown.z), _plain(np.array([shown.centre])), best_z, [level, level] if known else []],
+        "x": [band_x, plain(info.x), [0.0], best_x[:1], ends],
+        "y": [band_y, plain(shown.z), plain(np.array([shown.centre])), best_z, [level, level] if known else []],
         "text": [
             None,
             _hover(info, shown),
@@ -109,27 +110,27 @@ def _line_state(info: SurfaceInfo, shown: ValueInfo) -> Restyle:
     }
 
 
-def _grid_figure(info: SurfaceInfo, y: FloatArray, shown: ValueInfo) -> go.Figure:
+def _grid_figure(info: SurfaceInfo, y: FloatArray, shown: ValueInfo, raised: bool) -> go.Figure:
     state = _grid_state(info, y, shown)
     flat = {"hovertemplate": "%{text}<extra></extra>"}
     kinds: list[tuple[Any, dict[str, Any]]] = [
         (go.Heatmap, {"coloraxis": "coloraxis", "hoverongaps": False}),
-        (go.Surface, {"coloraxis": "coloraxis", "visible": False}),
-        (go.Scatter, {"mode": "markers", "marker": _marker("cross", "white")}),
-        (go.Scatter, {"mode": "markers", "marker": _marker("star", ORANGE)}),
-        (go.Scatter3d, {"mode": "markers", "marker": {"size": 5, "color": "black"}, "visible": False}),
-        (go.Scatter3d, {"mode": "markers", "marker": {"size": 5, "color": ORANGE}, "visible": False}),
+        (go.Surface, {"coloraxis": "coloraxis"}),
+        (go.Scatter, {"mode": "markers", "marker": marker("cross", "white")}),
+        (go.Scatter, {"mode": "markers", "marker": marker("star", ORANGE)}),
+        (go.Scatter3d, {"mode": "markers", "marker": {"size": 5, "color": "black"}}),
+        (go.Scatter3d, {"mode": "markers", "marker": {"size": 5, "color": ORANGE}}),
     ]
     figure = go.Figure()
     for trace, (kind, look) in enumerate(kinds):
         entries = {name: entry[trace] for name, entry in state.items() if entry[trace] is not None}
-        figure.add_trace(kind(**entries, **look, **flat))
-    axis = {"tickformat": _TICKS, "showgrid": False, "zeroline": False, "constrain": "domain"}
-    figure.update_xaxes(title_text=info.x_label, **axis)
-    figure.update_yaxes(title_text=info.y_label, **axis)
+        figure.add_trace(kind(**entries, **look, **flat, visible=(trace in _RAISED) is raised))
+    axis = {"tickformat": TICKS, "showgrid": False, "zeroline": False, "constrain": "domain"}
+    figure.update_xaxes(title_text=info.x_label, visible=not raised, **axis)
+    figure.update_yaxes(title_text=info.y_label, visible=not raised, **axis)
     labels = {"x": info.x_label, "y": info.y_label}
     scene = {
-        f"{name}axis": {"title": {"text": label, "font": {"size": 11}}, "tickformat": _TICKS}
+        f"{name}axis": {"title": {"text": label, "font": {"size": 11}}, "tickformat": TICKS}
         for name, label in labels.items()
     }
     figure.update_layout(
@@ -142,8 +143,10 @@ def _grid_figure(info: SurfaceInfo, y: FloatArray, shown: ValueInfo) -> go.Figur
         _button(each, "update", _grid_state(info, y, each), _grid_labels(each), list(range(len(kinds))))
         for each in info.values.values()
     ]
-    views = [_view_button("heat map", [0, 2, 3], len(kinds)), _view_button("3D surface", [1, 4, 5], len(kinds))]
-    _dress(figure, info, [_menu(values, _position(info, shown), row=0), _menu(views, 0, row=1)])
+    views = [_view_button("heat map", _FLAT, len(kinds)), _view_button("3D surface", _RAISED, len(kinds))]
+    menus = [_menu(values, _position(info, shown), row=0), _menu(views, int(raised), row=1)]
+    dress(figure, info.title, info.subtitle, 780, menus=menus)
+    figure.update_layout(plot_bgcolor="white" if raised else GAP)
     return figure
 
 
@@ -153,11 +156,11 @@ def _grid_labels(shown: ValueInfo) -> dict[str, str]:
 
 def _grid_state(info: SurfaceInfo, coordinates: FloatArray, shown: ValueInfo) -> Restyle:
     """Heat map, surface, and the marks of centre and best point in both, of one value."""
-    x, y, z = _plain(info.x), _plain(coordinates), [_plain(row) for row in shown.z.T]
+    x, y, z = plain(info.x), plain(coordinates), [plain(row) for row in shown.z.T]
     hover = [list(row) for row in np.array(_hover(info, shown), dtype=object).reshape(shown.z.shape).T]
     best_x, best_z = _best(shown)
     best_y = [shown.best.beta] if shown.best is not None else []
-    centre = _plain(np.array([shown.centre]))
+    centre = plain(np.array([shown.centre]))
     centre_hover, best_hover = [_hover_at(info, shown, info.centre_index)], _best_hover(info, shown)
     words = _mark_words(shown)
     if shown.float_level is not None:
@@ -173,9 +176,9 @@ def _grid_state(info: SurfaceInfo, coordinates: FloatArray, shown: ValueInfo) ->
 
 
 def _view_button(label: str, visible: list[int], traces: int) -> dict[str, Any]:
-    flat = visible[0] == 0
+    flat = visible is _FLAT
     shown = {"visible": [trace in visible for trace in range(traces)]}
-    layout = {"xaxis.visible": flat, "yaxis.visible": flat, "plot_bgcolor": _GAP if flat else "white"}
+    layout = {"xaxis.visible": flat, "yaxis.visible": flat, "plot_bgcolor": GAP if flat else "white"}
     return {"label": label, "method": "update", "args": [shown, layout]}
 
 
@@ -186,28 +189,6 @@ def _button(shown: ValueInfo, method: str, state: Restyle, layout: dict[str, str
 def _menu(buttons: list[dict[str, Any]], active: int, row: int) -> dict[str, Any]:
     place = {"x": row, "xanchor": "right" if row else "left", "y": 1.02, "yanchor": "bottom", "pad": {"t": 0, "b": 0}}
     return {"type": "buttons", "direction": "right", "buttons": buttons, "active": active, **place}
-
-
-def _dress(figure: go.Figure, info: SurfaceInfo, menus: list[dict[str, Any]]) -> None:
-    """Title, size and buttons. Names are escaped: plotly reads titles as HTML."""
-    title = "<br>".join(html.escape(line, quote=False) for line in textwrap.wrap(info.title, _TITLE_COLUMNS))
-    lines = [html.escape(line, quote=False) for line in textwrap.wrap(info.subtitle, _SUBTITLE_COLUMNS)]
-    small = "".join(f'<br><span style="font-size: 12px; color: {GREY}">{line}</span>' for line in lines)
-    header = 26 * (1 + title.count("<br>")) + 18 * len(lines)
-    figure.update_layout(
-        title={"text": title + small, "x": 0.01, "y": 1, "yanchor": "top", "pad": {"t": 18}, "font": {"size": 18}},
-        template="plotly_white",
-        plot_bgcolor=_GAP if info.y is not None else "white",
-        width=920,
-        height=(700 if info.y is None else 780) + header,
-        margin={"t": header + 68, "l": 80, "r": 30, "b": 60},
-        modebar={"remove": ["sendChartToCloud"]},  # a figure stays on the reader's machine
-        updatemenus=menus,
-    )
-
-
-def _marker(symbol: str, colour: str) -> dict[str, Any]:
-    return {"symbol": symbol, "color": colour, "size": 13, "line": {"color": "black", "width": 1}}
 
 
 def _mark_words(shown: ValueInfo) -> list[str]:
@@ -263,11 +244,6 @@ def _hover_at(info: SurfaceInfo, shown: ValueInfo, index: tuple[int, ...]) -> st
             low, high = (shown.write(float(end[index]), signed=True) for end in (shown.low, shown.high))
             lines.append(f"{100 * info.level:g}% interval of that: {low} to {high}")
     return "<br>".join(lines)
-
-
-def _plain(row: FloatArray) -> list[float | None]:
-    """Numbers as a page holds them: what is not finite is a gap."""
-    return [float(number) if np.isfinite(number) else None for number in row]
 
 
 def _position(info: SurfaceInfo, shown: ValueInfo) -> int:
