@@ -137,4 +137,5 @@ def _units(surface: Surface, name: str) -> Units:
 
 
 def _without_mean(z: FloatArray) -> FloatArray:
-    return z - z.mean()
+    rest: FloatArray = z - z.mean()
+    return rest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -93,7 +95,7 @@ def _draw_share(axes: Axes, info: FloorInfo, title: str) -> None:
         axes.annotate(words, (1, level), (-3, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
                       ha="right", size=6, color=GREY)  # fmt: skip
     inside = bands.share > -0.55
-    look = {"color": BLUE, "markersize": 3, "linestyle": "none"}
+    look: dict[str, Any] = {"color": BLUE, "markersize": 3, "linestyle": "none"}
     axes.errorbar(
         bands.wavelength[inside], bands.share[inside], np.minimum(bands.share_error[inside], 9), marker="o", capsize=2,
         elinewidth=0.8, **look,

@@ -155,8 +155,9 @@ def _draw_levels(axes: Axes, info: SurfaceInfo, y: FloatArray, shown: ValueInfo)
     if z.count() and z.max() > z.min() and min(z.shape) > 1:
         colours = SCORE_COLOURS if shown.name == "top1" else LOSS_COLOURS
         drawn = axes.contourf(info.x, y, z, levels=12, cmap=colours)
-        lines = axes.contour(info.x, y, z, levels=drawn.levels[::2], colors="black", linewidths=0.4, alpha=0.7)
-        decimals = max(0, -int(np.floor(np.log10(lines.levels[1] - lines.levels[0]))))
+        levels = np.asarray(drawn.levels, dtype=np.float64)[::2]
+        lines = axes.contour(info.x, y, z, levels=levels, colors="black", linewidths=0.4, alpha=0.7)
+        decimals = max(0, -int(np.floor(np.log10(levels[1] - levels[0]))))
         axes.clabel(lines, fontsize=5.5, inline_spacing=2, fmt=lambda level: written(level, decimals))
         colour_bar(axes, drawn, shown.text.label)
     else:

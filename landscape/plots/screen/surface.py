@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from landscape.bootstrap import FloatArray
+from landscape.errors import UserError
 from landscape.plots.info import SurfaceInfo, ValueInfo, percent
 from landscape.plots.screen.dress import GAP, TICKS, dress, marker, plain
 from landscape.plots.style import BLUE, GREEN, GREY, ORANGE
@@ -22,6 +23,33 @@ _FLAT, _RAISED = [0, 2, 3], [1, 4, 5]
 
 Restyle = dict[str, list[Any]]
 """For each attribute, one entry a trace: what a button changes."""
+
+
+def draw_contours_interactive(info: SurfaceInfo, value: str = "loss") -> go.Figure:
+    """One value of a grid as filled contours with written levels.
+
+    Raises:
+        UserError: The record has no such value, or is a line.
+    """
+    shown = info.chosen(value)
+    if info.y is None:
+        raise UserError("contours need a grid, and this run is a line; take --kind line")
+    state = _grid_state(info, info.y, shown)
+    flat = {"hovertemplate": "%{text}<extra></extra>"}
+    levels = {"coloring": "heatmap", "showlabels": True, "labelfont": {"size": 10, "color": "white"}}
+    colours = {"colorscale": "Cividis" if shown.name == "top1" else "Viridis", "contours": levels, "ncontours": 14}
+    figure = go.Figure(
+        go.Contour(x=state["x"][0], y=state["y"][0], z=state["z"][0], text=state["text"][0], **colours, **flat,
+                   colorbar={"title": {"text": shown.text.label, "side": "right"}})
+    )  # fmt: skip
+    for trace, look in ((2, marker("cross", "white")), (3, marker("star", ORANGE))):
+        entries = {name: entry[trace] for name, entry in state.items() if entry[trace] is not None}
+        figure.add_trace(go.Scatter(**entries, mode="markers", marker=look, **flat))
+    figure.update_xaxes(title_text=info.x_label, tickformat=TICKS, showgrid=False, zeroline=False)
+    figure.update_yaxes(title_text=info.y_label, tickformat=TICKS, showgrid=False, zeroline=False)
+    dress(figure, info.title, info.subtitle, 760)
+    figure.update_layout(plot_bgcolor=GAP, legend={"orientation": "h", "y": -0.13, "x": 0})
+    return figure
 
 
 def draw_surface_interactive(info: SurfaceInfo, value: str = "loss", *, raised: bool = False) -> go.Figure:
@@ -64,7 +92,7 @@ def _line_figure(info: SurfaceInfo, shown: ValueInfo) -> go.Figure:
         entries = {name: entry[trace] for name, entry in state.items() if entry[trace] is not None}
         figure.add_trace(go.Scatter(**entries, **look), row=1, col=1)
     if flips:
-        curve = {"x": plain(info.x), "y": plain(flips.z), "text": _hover(info, flips), "hovertemplate": "%{text}"}
+        curve = {"x": plain(info.x), "y": plain(flips.z), "text": hover_texts(info, flips), "hovertemplate": "%{text}"}
         look = {"mode": "lines+markers", "line": {"color": GREY}, "marker": {"size": 4}, "name": ""}
         figure.add_trace(go.Scatter(**curve, **look, showlegend=False), row=2, col=1)
         figure.update_yaxes(title_text=flips.text.label.replace(" (", "<br>("), rangemode="tozero", row=2, col=1)
@@ -84,7 +112,7 @@ def _line_figure(info: SurfaceInfo, shown: ValueInfo) -> go.Figure:
 def _line_state(info: SurfaceInfo, shown: ValueInfo) -> Restyle:
     """Band, curve, centre, best and float level of one value."""
     ends = [float(info.x[0]), float(info.x[-1])]
-    band_x, band_y = _band(info.x, shown)
+    band_x, band_y = band(info.x, shown)
     best_x, best_z = _best(shown)
     level, known = shown.float_level, shown.float_level is not None
     words = f"float network: {shown.write(level)}" if level is not None else ""
@@ -93,9 +121,9 @@ def _line_state(info: SurfaceInfo, shown: ValueInfo) -> Restyle:
         "y": [band_y, plain(shown.z), plain(np.array([shown.centre])), best_z, [level, level] if known else []],
         "text": [
             None,
-            _hover(info, shown),
+            hover_texts(info, shown),
             [_hover_at(info, shown, info.centre_index)],
-            _best_hover(info, shown),
+            _besthover_texts(info, shown),
             None,
         ],
         "hovertemplate": [None, *["%{text}<extra></extra>"] * 3, None],
@@ -157,11 +185,11 @@ def _grid_labels(shown: ValueInfo) -> dict[str, str]:
 def _grid_state(info: SurfaceInfo, coordinates: FloatArray, shown: ValueInfo) -> Restyle:
     """Heat map, surface, and the marks of centre and best point in both, of one value."""
     x, y, z = plain(info.x), plain(coordinates), [plain(row) for row in shown.z.T]
-    hover = [list(row) for row in np.array(_hover(info, shown), dtype=object).reshape(shown.z.shape).T]
+    hover = [list(row) for row in np.array(hover_texts(info, shown), dtype=object).reshape(shown.z.shape).T]
     best_x, best_z = _best(shown)
     best_y = [shown.best.beta] if shown.best is not None else []
     centre = plain(np.array([shown.centre]))
-    centre_hover, best_hover = [_hover_at(info, shown, info.centre_index)], _best_hover(info, shown)
+    centre_hover, best_hover = [_hover_at(info, shown, info.centre_index)], _besthover_texts(info, shown)
     words = _mark_words(shown)
     if shown.float_level is not None:
         words[0] += f" (float network: {shown.write(shown.float_level)})"
@@ -201,7 +229,7 @@ def _band_words(info: SurfaceInfo) -> str:
     return f"{100 * info.level:g}% interval of the difference to the centre (paired bootstrap over {images})"
 
 
-def _band(x: FloatArray, shown: ValueInfo) -> tuple[list[float | None], list[float | None]]:
+def band(x: FloatArray, shown: ValueInfo) -> tuple[list[float | None], list[float | None]]:
     """Outline of the interval band, one closed polygon for each run of finite points, separated by None."""
     if shown.low is None or shown.high is None:
         return [], []
@@ -219,11 +247,11 @@ def _best(shown: ValueInfo) -> tuple[list[float], list[float]]:
     return ([], []) if shown.best is None else ([shown.best.alpha], [float(shown.z[shown.best.index])])
 
 
-def _best_hover(info: SurfaceInfo, shown: ValueInfo) -> list[str]:
+def _besthover_texts(info: SurfaceInfo, shown: ValueInfo) -> list[str]:
     return [] if shown.best is None else [_hover_at(info, shown, shown.best.index)]
 
 
-def _hover(info: SurfaceInfo, shown: ValueInfo) -> list[str]:
+def hover_texts(info: SurfaceInfo, shown: ValueInfo) -> list[str]:
     """Text of every point, in the order of the grid."""
     return [_hover_at(info, shown, index) for index in np.ndindex(shown.z.shape)]
 

@@ -1,0 +1,167 @@
+"""The kinds of pictures by name: what each shows, and how it is made of run folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from landscape.errors import UserError
+from landscape.plots.cut import cut
+from landscape.plots.info import SurfaceInfo, surface_info
+from landscape.plots.info.flips import flips_info
+from landscape.plots.info.floor import floor_info
+from landscape.plots.info.losses import losses_info
+from landscape.plots.paper.flips import draw_flips
+from landscape.plots.paper.floor import draw_floor
+from landscape.plots.paper.losses import draw_losses
+from landscape.plots.paper.surface import draw_contours, draw_surface
+from landscape.plots.paper.surface3d import draw_surface_3d
+from landscape.plots.picture import Picture
+from landscape.plots.runs import Run, first_scan
+from landscape.plots.screen.flips import draw_flips_interactive
+from landscape.plots.screen.floor import draw_floor_interactive
+from landscape.plots.screen.losses import draw_losses_interactive
+from landscape.plots.screen.surface import draw_contours_interactive, draw_surface_interactive
+from landscape.plots.vtk import write_vtk
+
+
+@dataclass(frozen=True)
+class PlotOptions:
+    """What a picture shows.
+
+    Attributes:
+        kind: Of picture; `landscape plot --list` tells what each shows. By default line or heatmap, as the run is.
+        value: What is shown of each point: loss, top1, infonce, flip_rate, or another loss of the run.
+        cut: Of a grid, the line through the centre along direction 1 or 2, for --kind line.
+        level: Coverage of intervals.
+        seed: Of random halves of the images.
+        width: Inches; by default a column (3.5) or a page (7.2) of a paper.
+    """
+
+    kind: str | None = None
+    value: str = "loss"
+    cut: int = 1
+    level: float = 0.95
+    seed: int = 0
+    width: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind is not None and self.kind not in KINDS:
+            raise UserError(f"--kind {self.kind!r} is unknown; give one of {', '.join(KINDS)}")
+        if not 0 < self.level < 1:
+            raise UserError(f"--level {self.level:g} is no coverage; give a number between 0 and 1, such as 0.95")
+        if self.width is not None and not 1 <= self.width <= 40:
+            raise UserError(f"--width {self.width:g} is not possible; give 1 to 40 inches")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of picture.
+
+    Attributes:
+        words: What it shows.
+        make: From runs and options to the picture.
+    """
+
+    words: str
+    make: Callable[[Sequence[Run], PlotOptions], Picture]
+
+
+def make_picture(runs: Sequence[Run], options: PlotOptions | None = None) -> Picture:
+    """The picture of some runs.
+
+    Raises:
+        UserError: The runs do not hold what the kind shows.
+    """
+    options = options or PlotOptions()
+    kind = options.kind or default_kind(runs)
+    return KINDS[kind].make(runs, options)
+
+
+def default_kind(runs: Sequence[Run]) -> str:
+    """The kind for runs when none is asked for: a surface's, or the convergence of a search."""
+    for run in runs:
+        if run.is_scan:
+            return "heatmap" if run.surface.dims == 2 else "line"
+    return "convergence"
+
+
+def _line(runs: Sequence[Run], options: PlotOptions) -> Picture:
+    surface = first_scan(runs, "line").surface
+    info = surface_info(cut(surface, options.cut), surface.names, options.level)
+    return _of_surface(info, options)
+
+
+def _heat_map(runs: Sequence[Run], options: PlotOptions) -> Picture:
+    return _of_surface(_grid_info(runs, options, "heatmap"), options)
+
+
+def _contour(runs: Sequence[Run], options: PlotOptions) -> Picture:
+    info = _grid_info(runs, options, "contour")
+    info.chosen(options.value)
+    return Picture(
+        info,
+        lambda: draw_contours(info, options.value, width=options.width),
+        lambda: draw_contours_interactive(info, options.value),
+    )
+
+
+def _surface(runs: Sequence[Run], options: PlotOptions) -> Picture:
+    info = _grid_info(runs, options, "surface")
+    info.chosen(options.value)
+    return Picture(
+        info,
+        lambda: draw_surface_3d(info, options.value, width=options.width),
+        lambda: draw_surface_interactive(info, options.value, raised=True),
+    )
+
+
+def _losses(runs: Sequence[Run], options: PlotOptions) -> Picture:
+    info = losses_info(first_scan(runs, "losses").surface, level=options.level)
+    return Picture(info, lambda: draw_losses(info, width=options.width), lambda: draw_losses_interactive(info))
+
+
+def _floor(runs: Sequence[Run], options: PlotOptions) -> Picture:
+    info = floor_info(first_scan(runs, "floor").surface, options.value, options.seed)
+    return Picture(info, lambda: draw_floor(info, width=options.width), lambda: draw_floor_interactive(info))
+
+
+def _flips(runs: Sequence[Run], options: PlotOptions) -> Picture:
+    info = flips_info(first_scan(runs, "flips").surface, options.value, options.level)
+    return Picture(info, lambda: draw_flips(info, width=options.width), lambda: draw_flips_interactive(info))
+
+
+def _vtk(runs: Sequence[Run], options: PlotOptions) -> Picture:
+    surface = first_scan(runs, "vtk").surface
+    info = surface_info(surface, surface.names, options.level)
+    info.chosen(options.value)
+    return Picture(info, None, None, {"vts": lambda path: write_vtk(info, path, options.value)})
+
+
+def _grid_info(runs: Sequence[Run], options: PlotOptions, kind: str) -> SurfaceInfo:
+    surface = first_scan(runs, kind).surface
+    if surface.beta is None:
+        raise UserError(f"--kind {kind} needs a grid, and this run is a line; take --kind line, or scan with --dims 2")
+    return surface_info(surface, surface.names, options.level)
+
+
+def _of_surface(info: SurfaceInfo, options: PlotOptions) -> Picture:
+    info.chosen(options.value)
+    return Picture(
+        info,
+        lambda: draw_surface(info, options.value, width=options.width),
+        lambda: draw_surface_interactive(info, options.value),
+    )
+
+
+KINDS: Mapping[str, Kind] = {
+    "line": Kind("a curve with its interval and the code-flip rate below; of a grid, a cut through the centre", _line),
+    "heatmap": Kind("a grid as cells with contour lines, and top-1 beside it", _heat_map),
+    "contour": Kind("a grid as filled contours with written levels", _contour),
+    "surface": Kind("a grid in three dimensions", _surface),
+    "losses": Kind("all losses of a scan side by side: rank correlation with the first, replicating share", _losses),
+    "floor": Kind("the noise floor: surface, half-split difference, replicating part, share by wavelength", _floor),
+    "flips": Kind("the code-flip rate over the surface, and the loss against it", _flips),
+    "vtk": Kind("the surface with all values as a VTK file (.vts) for ParaView", _vtk),
+}
+"""All kinds, in the order of the help."""

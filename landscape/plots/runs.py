@@ -1,0 +1,92 @@
+"""What pictures are drawn of: the surfaces and trajectories in run folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from landscape.errors import UserError
+from landscape.scan import load_surface
+from landscape.store import RunStore
+from landscape.store.trajectories import TrajectoryTable
+from landscape.surface import Surface
+from landscape.trajectory import Trajectory, load_trajectories
+
+
+class Run:
+    """One run folder, read when something is asked for.
+
+    Attributes:
+        folder: Of the run.
+
+    Raises:
+        UserError: There is no run in the folder.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        with RunStore.open(self.folder) as store:
+            self.settings: dict[str, Any] = store.settings
+            self.has_trajectories = bool(TrajectoryTable(store).names())
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.resolve().name
+
+    @property
+    def is_scan(self) -> bool:
+        """Whether it holds a surface."""
+        return self.settings.get("kind") == "scan"
+
+    @cached_property
+    def surface(self) -> Surface:
+        """The surface of a scan."""
+        return load_surface(self.folder)
+
+    @cached_property
+    def trajectories(self) -> list[Trajectory]:
+        """The trajectories of a search, with their coordinates."""
+        return load_trajectories(self.folder, coordinates=True)
+
+    def meta(self, key: str) -> Any:
+        """What the run keeps under a key, or None."""
+        with RunStore.open(self.folder) as store:
+            return store.get_meta(key)
+
+    def array(self, name: str) -> Any:
+        """A fixed array of the run; None if there is none of that name."""
+        with RunStore.open(self.folder) as store:
+            return store.load_array(name) if name in store.array_names() else None
+
+
+def first_scan(runs: Sequence[Run], kind: str) -> Run:
+    """The first run that holds a surface.
+
+    Raises:
+        UserError: There is none.
+    """
+    for run in runs:
+        if run.is_scan:
+            return run
+    raise UserError(f"--kind {kind} needs a scan, and {_named(runs)} is none; give the folder of `landscape scan`")
+
+
+def all_trajectories(runs: Sequence[Run], kind: str) -> list[Trajectory]:
+    """The trajectories of all runs.
+
+    Raises:
+        UserError: There are none.
+    """
+    found = [trajectory for run in runs if run.has_trajectories for trajectory in run.trajectories]
+    if not found:
+        raise UserError(
+            f"--kind {kind} needs trajectories, and {_named(runs)} has none; give the folder of `landscape optimize`"
+        )
+    return found
+
+
+def _named(runs: Sequence[Run]) -> str:
+    return ", ".join(str(run.folder) for run in runs) or "no run"
