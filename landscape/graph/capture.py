@@ -9,6 +9,8 @@ from __future__ import annotations
 import operator
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -48,7 +50,7 @@ def _export(module: nn.Module, input_shape: tuple[int, int, int]) -> ExportedPro
     parameter = next(iter(module.parameters()), None)
     images = images if parameter is None else images.to(parameter)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _caches_put_aside(module):
             warnings.simplefilter("ignore")
             return export(module, (images,), dynamic_shapes=(batch,), strict=False)
     except Exception as error:  # torch.export raises many kinds; the user needs its first line
@@ -57,6 +59,27 @@ def _export(module: nn.Module, input_shape: tuple[int, int, int]) -> ExportedPro
             f"the network cannot be captured by torch.export: {reason.strip()[:300]} "
             "(its computation must not depend on pixel values or on the number of images)"
         ) from error
+
+
+@contextmanager
+def _caches_put_aside(module: nn.Module) -> Iterator[None]:
+    """Empty the caches of tensors that modules keep for themselves (timm's LeViT: ``attention_bias_cache``).
+
+    A cached tensor hides which parameter it was made from, and one that export makes is of no use outside of it.
+    """
+    caches = [
+        (part, name, value)
+        for part in module.modules()
+        for name, value in vars(part).items()
+        if name.endswith("cache") and isinstance(value, dict)
+    ]
+    for part, name, _ in caches:
+        setattr(part, name, {})
+    try:
+        yield
+    finally:
+        for part, name, value in caches:
+            setattr(part, name, value)
 
 
 class _Recorder:

@@ -12,7 +12,7 @@
 | `mul`        | a, b        | a b, element by element                                           |
 | `scale`      | x           | `attrs["factor"]` x                                               |
 | `affine`     | x           | w x + b, channel by channel along `attrs["axis"]`                 |
-| `layer_norm` | x           | over the last axis; `attrs["eps"]`                                |
+| `layer_norm` | x           | over the last axis; `attrs["eps"]`; `grouped` for a group norm    |
 | `softmax`    | x           | over the last axis                                                |
 | `unary`      | x           | an activation function, `attrs["function"]`                       |
 | `mean`       | x           | over `attrs["dims"]`; `attrs["keepdim"]`                          |
@@ -126,8 +126,10 @@ class Graph:
             layer_norm: A LayerNorm that reads it, directly or through views.
 
         Returns:
-            -1 for the last axis, else its number; None where the views mix the axis with others.
+            -1 for the last axis, else its number; None where the views mix the axis with others, or for a group norm.
         """
+        if self.nodes[layer_norm].attrs.get("grouped"):
+            return None
         path: list[Node] = []
         node = self.nodes[self.nodes[layer_norm].inputs[0]]
         while node.name != name:

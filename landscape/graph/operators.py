@@ -386,7 +386,7 @@ def group_norm_nodes(call: Call) -> list[Node]:
     def node(op: str, shape: tuple[int, ...], source: str, **attrs: Any) -> Node:
         return Node("", op, (source,), call.module, shape, attrs)
 
-    norm = node("layer_norm", grouped, "@0", eps=call.arguments.get("eps", 1e-5))
+    norm = node("layer_norm", grouped, "@0", eps=call.arguments.get("eps", 1e-5), grouped=True)
     norm.weight, norm.bias = ones, zeros
     affine = node("affine", call.shape, "@2", axis=1)
     affine.weight, affine.bias = weight, bias

@@ -92,15 +92,22 @@ def _without_unread(graph: Graph) -> Graph:
 
 
 def _renamed(graph: Graph, module: nn.Module) -> Graph:
-    """Names from module paths; a second node of the same name gets the suffix ``_2``, a third ``_3``."""
+    """Names from module paths; a second node of the same name gets the suffix ``_2``, a third ``_3``.
+
+    A module without parts that does one thing gives its own path; otherwise what is done is named behind it.
+    """
     leaves = {path for path, child in module.named_modules() if not any(child.children())}
+    kinds: dict[str, set[str]] = {}
+    for node in graph:
+        if node.op not in ("view", "expand"):
+            kinds.setdefault(node.module, set()).add(node.op)
     labels = _labels(graph)
     names: dict[str, str] = {}
     taken = set[str]()
     for node in graph:
         if node.op in ("input", "constant"):
             name = str(node.attrs.get("origin", "input"))
-        elif node.module in leaves and node.op not in ("view", "expand"):
+        elif node.module in leaves and kinds.get(node.module) == {node.op}:
             name = node.module
         else:
             name = f"{node.module}.{labels[node.name]}".lstrip(".")
