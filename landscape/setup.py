@@ -301,6 +301,46 @@ def build(
     )
 
 
+def search_images(ingredients: Ingredients, count: int) -> ImageSet:
+    """Images that a search may look at, drawn from ``train`` with the same seed: the calibration images are the first.
+
+    Args:
+        ingredients: Of `gather`; its images are the test images.
+        count: How many.
+
+    Raises:
+        UserError: There are too few, or one of them is a test image.
+    """
+    options, model = ingredients.options, ingredients.model
+    folder = _path(options.calib_data) or _path(options.data)
+    images = load_images(folder, "train", count, options.seed, model.preprocessing, model.num_classes)
+    check_disjoint(images, ingredients.images)
+    return images
+
+
+def on_images(
+    problem: Problem,
+    ingredients: Ingredients,
+    images: ImageSet,
+    *,
+    progress: Progress = silent,
+    teacher: npt.NDArray[Any] | None = None,
+) -> Problem:
+    """The same quantized network, scales and losses on other images.
+
+    Args:
+        problem: Of `build`.
+        ingredients: Of `gather`.
+        images: The other images.
+        progress: Who is told.
+        teacher: Stored logits of the float network on these images, in place of computing them.
+    """
+    if teacher is not None:
+        return replace(problem, images=images, teacher=torch.from_numpy(teacher.astype(np.float64)))
+    with progress("float network", len(images)) as advance:
+        return replace(problem, images=images, teacher=teacher_logits(ingredients.model.module, images, advance))
+
+
 def stored_arrays(problem: Problem) -> dict[str, npt.NDArray[Any]]:
     """What a run keeps so that it continues on the very same network: quantization parameters and teacher."""
     arrays = {f"quantized/{name}": value.numpy() for name, value in to_parameters(problem.network).items()}

@@ -1,0 +1,1 @@
+"""The optimizers: one file each; found through the entry points ``landscape.optimizers``."""

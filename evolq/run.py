@@ -1,0 +1,345 @@
+"""Runs of optimizers on a study: recorded in a run folder, resumable, judged on the test images once, at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evolq.driver import Driver
+from evolq.objective import NetworkObjective
+from evolq.optimizer import Optimizer
+from evolq.registry import find_method
+from evolq.space import FloatArray, SpaceOptions
+from evolq.study import Study, study_arrays
+from landscape.errors import UserError
+from landscape.losses import PERCENT
+from landscape.progress import Progress, silent
+from landscape.quant.network import QuantizedNetwork
+from landscape.quant.parameters import save_quantized
+from landscape.scan import versions
+from landscape.store import RunStore, StepRow, TrajectoryTable
+from landscape.trajectory import SELECTED_ON_TEST, Trajectory, load_trajectories, read_trajectory
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """Which optimizer, with which settings.
+
+    Attributes:
+        method: Name of an optimizer (see `landscape optimize --list`), or path/to/file.py:Class.
+        preset: Named settings of the method; evolq has released and ours.
+        settings: Further settings of the method, as name=value with commas: passes=2,population=20.
+        scales: What moves: attention, weights, activations or all; the method's own choice by default.
+        zero_points: Whether zero points move too; the method's own choice by default.
+        tie: Whether the channels of a layer move together; the method's own choice by default.
+        search_seed: Of the optimizer's random choices.
+    """
+
+    method: str = "evolq"
+    preset: str | None = None
+    settings: str | None = None
+    scales: str | None = None
+    zero_points: bool | None = None
+    tie: bool | None = None
+    search_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.search_seed < 0:
+            raise UserError(f"--search-seed {self.search_seed} is negative; give 0 or a positive number")
+
+    @property
+    def name(self) -> str:
+        """Of the trajectory in its run folder."""
+        preset = f"-{self.preset}" if self.preset else ""
+        return f"{self.method}{preset}/seed{self.search_seed}"
+
+    def kind(self) -> type[Optimizer]:
+        """The optimizer's class.
+
+        Raises:
+            UserError: There is none.
+        """
+        return find_method(self.method, self.preset)
+
+    def space(self) -> SpaceOptions:
+        """Which parameters move: as asked for, else as the method likes it."""
+        asked = {n: getattr(self, n) for n in ("scales", "zero_points", "tie") if getattr(self, n) is not None}
+        return SpaceOptions(**{**self.kind().SPACE, **asked})
+
+    def optimizer(self, objective: NetworkObjective, budget: int) -> Optimizer:
+        """The optimizer, ready to run.
+
+        Raises:
+            UserError: A setting cannot be used.
+        """
+        kind = self.kind()
+        preset = self.preset if self.preset in kind.PRESETS else None
+        settings = parse_settings(self.settings, kind)
+        return kind.create(objective.info, preset, self.search_seed, budget, **settings)
+
+    def label(self, study: Study) -> str:
+        """For legends and tables."""
+        words = f"{self.method} ({self.preset})" if self.preset else self.method
+        return f"{words}, {SELECTED_ON_TEST}" if study.options.select_on_test else words
+
+
+def parse_settings(text: str | None, kind: type[Optimizer]) -> dict[str, Any]:
+    """Settings from ``name=value`` with commas, in the types of the method's options.
+
+    Raises:
+        UserError: It is not of that form.
+    """
+    if not text:
+        return {}
+    types = {entry.name: str(entry.type) for entry in fields(kind.Options)}
+    settings: dict[str, Any] = {}
+    for part in text.split(","):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            raise UserError(f"--settings {part!r} is not of the form name=value")
+        if name not in types:
+            raise UserError(
+                f"--settings: the method has no setting {name!r}; it has {', '.join(sorted(types)) or 'none'}"
+            )
+        try:
+            settings[name] = _typed(value, types[name])
+        except ValueError:
+            raise UserError(f"--settings {name}={value}: expected a value of type {types[name]}") from None
+    return settings
+
+
+def _typed(value: str, kind: str) -> Any:
+    if "None" in kind and value.lower() == "none":
+        return None
+    if kind.startswith("bool"):
+        if value.lower() not in ("true", "false"):
+            raise ValueError(value)
+        return value.lower() == "true"
+    if kind.startswith("int"):
+        return int(value)
+    if kind.startswith("float"):
+        return float(value)
+    return value
+
+
+@dataclass
+class Found:
+    """What a run ended with.
+
+    Attributes:
+        trajectory: The visited points.
+        network: The found network.
+        point: Its relative coordinates.
+        result: ``start`` and ``end``: means of the losses on search and test images.
+        search: Losses of the single search images at the end, by name.
+        test: Losses of the single test images at the end, by name.
+    """
+
+    trajectory: Trajectory
+    network: QuantizedNetwork
+    point: FloatArray
+    result: dict[str, Any]
+    search: dict[str, FloatArray] = field(default_factory=dict)
+    test: dict[str, FloatArray] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> None:
+        """Write the found network as a quantized file, for ``--quantized``.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
+        about = {"method": self.trajectory.label, "seed": self.trajectory.seed, "loss": self.trajectory.loss}
+        save_quantized(Path(path), self.network, about)
+
+
+def optimize(
+    study: Study,
+    method: str = "evolq",
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress = silent,
+    **options: Any,
+) -> Found:
+    """Run one optimizer and judge what it found.
+
+    Args:
+        study: Of `load_study`.
+        method: Name of the optimizer, or ``path/to/file.py:Class``.
+        out: Folder of the run; None keeps everything in memory.
+        resume: Continue the run in that folder.
+        progress: Who is told.
+        **options: Of `MethodOptions`.
+
+    Raises:
+        UserError: An option cannot be used, or the folder cannot.
+    """
+    chosen = MethodOptions(method=method, **options)
+    if out is None:
+        return _in_memory(study, chosen, progress)
+    with open_study_run(Path(out), study, [chosen], resume) as store:
+        return run_method(study, chosen, store, progress)
+
+
+def run_settings(description: dict[str, Any], methods: Sequence[MethodOptions]) -> dict[str, Any]:
+    """All that decides a run's values, as plain data; a run is resumed only with equal settings."""
+    return {"kind": "optimize", **description, "methods": [asdict(method) for method in methods]}
+
+
+def open_study_run(folder: Path, study: Study, methods: Sequence[MethodOptions], resume: bool) -> RunStore:
+    """Make a run folder, or open the one that is to be resumed.
+
+    Raises:
+        UserError: The folder cannot be used, or holds a run with other settings.
+    """
+    settings = run_settings(study.description(), methods)
+    if resume and RunStore.exists(folder):
+        store = RunStore.open(folder, "append")
+        try:
+            store.check_settings(settings)
+        except BaseException:
+            store.close()
+            raise
+        return store
+    store = RunStore.create(folder, settings, study_arrays(study))
+    store.set_meta("versions", versions())
+    store.set_meta("search_image_names", list(study.search.images.names))
+    store.set_meta("image_names", list(study.test.images.names))
+    return store
+
+
+def run_method(study: Study, method: MethodOptions, store: RunStore, progress: Progress = silent) -> Found:
+    """Run one optimizer in an open run folder, or go on with it, or read it if it is finished."""
+    table = TrajectoryTable(store)
+    objective = study.objective(method.space())
+    optimizer = method.optimizer(objective, study.options.images_to_spend())
+    name = method.name
+    if name not in table.names():
+        table.add(name, _about(study, method, objective))
+    result = table.result(name)
+    if result is None:
+        driver = _driver(study, objective, optimizer, lambda rows, state: table.append(name, rows, state))
+        point = _drive(driver, method, table.state(name), progress)
+        found = _judge(study, objective, driver, method, point)
+        _keep(store, table, name, found)
+        result = found.result
+    point = store.load_array(f"{name}/point")
+    network = objective.space.at(point)
+    losses = {
+        kind: {key: store.load_array(f"{name}/{kind}/{key}") for key in result["losses"]} for kind in ("search", "test")
+    }
+    return Found(read_trajectory(table, name), network, point, result, losses["search"], losses["test"])
+
+
+def load_found(folder: str | Path) -> list[Trajectory]:
+    """The trajectories of a run folder; see `landscape.trajectory.load_trajectories`."""
+    return load_trajectories(folder)
+
+
+def _in_memory(study: Study, method: MethodOptions, progress: Progress) -> Found:
+    objective = study.objective(method.space())
+    optimizer = method.optimizer(objective, study.options.images_to_spend())
+    driver = _driver(study, objective, optimizer, None)
+    point = _drive(driver, method, None, progress)
+    return _judge(study, objective, driver, method, point)
+
+
+def _driver(study: Study, objective: NetworkObjective, optimizer: Optimizer, record: Any) -> Driver:
+    def top1(point: FloatArray) -> float:
+        return 100.0 * float(study.test_losses(objective.space.at(point))["top1"].mean())
+
+    judge = top1 if study.options.select_on_test else None
+    return Driver(objective, optimizer, study.options.images_to_spend(), record, study.options.keep_points, judge)
+
+
+def _drive(driver: Driver, method: MethodOptions, state: bytes | None, progress: Progress) -> FloatArray:
+    with progress(method.name, driver.budget) as advance:
+        driver.tell_progress(advance)
+        return driver.run(state)
+
+
+def _about(study: Study, method: MethodOptions, objective: NetworkObjective) -> dict[str, Any]:
+    return {
+        "method": method.method,
+        "preset": method.preset,
+        "seed": method.search_seed,
+        "label": method.label(study),
+        "loss": study.options.loss,
+        "space": asdict(method.space()),
+        "names": list(objective.space.part_names),
+        "sizes": list(objective.space.part_sizes),
+        "groups": list(objective.info.group_names),
+        "needs": method.kind().needs,
+    }
+
+
+def _judge(
+    study: Study, objective: NetworkObjective, driver: Driver, method: MethodOptions, point: FloatArray
+) -> Found:
+    """Losses of start and end on both sets of images: the only look at the test images (but for the released rule)."""
+    network = objective.space.at(point)
+    search, test = study.search_losses(network), study.test_losses(network)
+    start_search, start_test = study.start_losses()
+    result = {
+        "start": {"search": means(start_search), "test": means(start_test)},
+        "end": {"search": means(search), "test": means(test)},
+        "losses": sorted(test),
+        "spent": driver.course.spent,
+        "seconds": driver.course.seconds,
+        "selected_on_test": study.options.select_on_test,
+        "test_looks": driver.course.looks,
+    }
+    steps = driver.course.steps
+    about = _about(study, method, objective)
+    trajectory = _trajectory(steps, about, result)
+    return Found(trajectory, network, point, result, search, test)
+
+
+def means(losses: dict[str, FloatArray]) -> dict[str, float]:
+    """Means over the images; top-1 in percent."""
+    return {name: float(np.mean(loss)) * (100.0 if name in PERCENT else 1.0) for name, loss in losses.items()}
+
+
+def _keep(store: RunStore, table: TrajectoryTable, name: str, found: Found) -> None:
+    arrays = {f"{name}/point": found.point}
+    for kind, losses in (("search", found.search), ("test", found.test)):
+        arrays.update({f"{name}/{kind}/{key}": loss for key, loss in losses.items()})
+    there = set(store.array_names())  # a process that was killed right here left some of them
+    for key, array in arrays.items():
+        if key not in there:
+            store.save_array(key, array)
+    table.finish(name, found.result)
+    if not (store.folder / "networks").exists():
+        (store.folder / "networks").mkdir()
+    found.save(store.folder / "networks" / f"{name.replace('/', '-')}.safetensors")
+
+
+def _trajectory(steps: Sequence[StepRow], about: dict[str, Any], result: dict[str, Any]) -> Trajectory:
+    kept = [step.coordinates for step in steps if step.coordinates is not None]
+    return Trajectory(
+        about["method"],
+        about["preset"],
+        about["seed"],
+        about["label"],
+        about["loss"],
+        np.array([step.cost for step in steps]),
+        np.array([step.value for step in steps]),
+        np.array([step.best for step in steps]),
+        np.array([step.seconds for step in steps]),
+        np.array([step.block for step in steps], dtype=np.int64),
+        np.array([step.accepted for step in steps], dtype=bool),
+        np.array([step.images for step in steps], dtype=np.int64),
+        np.stack(kept) if steps and len(kept) == len(steps) else None,
+        tuple(about["names"]),
+        tuple(about["sizes"]),
+        result,
+    )
+
+
+def with_seeds(method: MethodOptions, seeds: int) -> list[MethodOptions]:
+    """The method once for each seed 0, 1, ..."""
+    return [replace(method, search_seed=seed) for seed in range(seeds)]
