@@ -2,6 +2,7 @@
 
 from landscape.gradient.differences import Difference, coordinate_difference, directional_difference
 from landscape.gradient.estimate import Gradient, gradient_at
+from landscape.gradient.frozen import surrogate_losses
 from landscape.gradient.straight_through import ESTIMATORS, Estimator, estimator
 from landscape.gradient.surrogate import Surrogate
 
@@ -15,4 +16,5 @@ __all__ = [
     "directional_difference",
     "estimator",
     "gradient_at",
+    "surrogate_losses",
 ]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from landscape.engine.native.values import Deferred
 from landscape.engine.values import Codes, Value
 from landscape.errors import UserError
 from landscape.gradient.straight_through import Estimator, estimator
@@ -125,11 +126,15 @@ class SurrogatePasses:
             UserError: The loss is unknown or has no derivative.
         """
         logits = self.exact_logits().requires_grad_()
-        losses = loss_function(loss)(self._outputs(logits))[torch.tensor(self.chosen)]
+        losses = self.losses(loss, logits)
         if not losses.requires_grad:
             raise UserError(f"{loss} has no derivative; give a smooth loss such as loss or infonce")
         (cotangent,) = torch.autograd.grad(losses.mean(), logits)
         return losses.detach(), cotangent
+
+    def losses(self, loss: str, logits: Tensor) -> Tensor:
+        """A loss of the chosen images, float64 (chosen,), from the logits of all."""
+        return loss_function(loss)(self._outputs(logits))[torch.tensor(self.chosen)]
 
     def logits(self, leaf: Tensor) -> Iterator[tuple[list[int], Tensor]]:
         """The surrogate's logits of the chosen images, some at a time, as functions of `leaf`, the point.
@@ -180,6 +185,6 @@ def _rows(value: Value, rows: list[int], count: int) -> Value:
     def pick(tensor: Tensor) -> Tensor:
         return tensor.reshape(count, -1, *tensor.shape[1:])[rows].reshape(-1, *tensor.shape[1:])
 
-    if isinstance(value, Codes) and type(value).value is Codes.value:
+    if isinstance(value, Codes) and not isinstance(value, Deferred):
         return Codes(pick(value.integers), value.scale)
     return pick(number(value, torch.float64))

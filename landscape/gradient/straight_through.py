@@ -14,6 +14,7 @@ ICLR 2020, arXiv 1902.08153, eq. 3), and its second derivatives, which `landscap
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,6 +87,49 @@ def followed(codes: Tensor, u: Tensor, bits: int, anchor: Tensor | None = None) 
     fixed = u.detach() if anchor is None else anchor
     inside = ((fixed > low) & (fixed < high)).to(u.dtype)
     return codes + inside * (u - fixed)
+
+
+class Follow(torch.autograd.Function):
+    """A given value that follows x with derivative one strictly inside a range, and zero outside.
+
+    One comparison in the backward pass and nothing in the forward pass: activations are large. Differentiable again.
+    """
+
+    @staticmethod
+    def forward(x: Tensor, value: Tensor, low: float, high: float, factor: Tensor | None) -> Tensor:
+        """`value`; the range is low .. high times `factor` (1 if None)."""
+        return value.view_as(value)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep what decides the range."""
+        x, _, ctx.low, ctx.high, factor = inputs
+        ctx.save_for_backward(x if factor is None else x / factor)
+        ctx.save_for_forward(x if factor is None else x / factor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+        """The gradient inside the range."""
+        (relative,) = ctx.saved_tensors
+        return _gate(gradient, relative.detach(), ctx.low, ctx.high), None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *others: Any) -> Tensor:
+        """The tangent inside the range."""
+        (relative,) = ctx.saved_tensors
+        return _gate(tangent, relative.detach(), ctx.low, ctx.high)
+
+
+def follow_from(anchor: Tensor, x: Tensor, value: Tensor, low: float, high: float, factor: Tensor | None) -> Tensor:
+    """The same away from the point: value + (x - anchor) where the anchor lies inside."""
+    relative = anchor if factor is None else anchor / factor
+    return value + _gate(x - anchor, relative, low, high)
+
+
+def _gate(gradient: Tensor, x: Tensor, low: float, high: float) -> Tensor:
+    """The gradient where low < x < high, else zero; one pass over memory."""
+    gated: Tensor = torch.ops.aten.hardtanh_backward(gradient, x, low, high)
+    return gated
 
 
 def effective_weight(

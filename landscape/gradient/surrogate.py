@@ -6,6 +6,7 @@ derivatives are computed in the pass's number type; no flipped code spreads thro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from landscape.engine.native.values import Deferred, RawCodes
 from landscape.engine.reference import FloatPass, Reference
 from landscape.engine.values import Codes, Value
-from landscape.gradient.straight_through import Anchors, Estimator, effective_weight, followed
+from landscape.gradient.straight_through import Anchors, Estimator, Follow, effective_weight, follow_from, followed
 from landscape.graph import Graph, Node
 from landscape.quant.network import ActivationQuantizer, QuantizedNetwork
 
@@ -146,40 +148,55 @@ class Surrogate(FloatPass):
     ) -> Tensor:
         assert isinstance(exact, Codes)
         quantizer, scale = network.activations.get(name), scales.get(f"{name}.output")
-        fixed = x.detach() if anchor is None else anchor
         if quantizer is not None and scale is not None:
-            return self._moved_quantizer(exact, x, quantizer, scale.to(self.dtype), how.activations, fixed)
+            return self._moved_quantizer(exact, x, quantizer, scale.to(self.dtype), how.activations, anchor)
         value = number(exact, self.dtype)
         if not how.activations:
             return value
-        # log2 codes have no scale; their straight-through estimate is that of rounding
-        return value + (x - fixed) if quantizer is None else value + inside(fixed, quantizer) * (x - fixed)
+        if quantizer is None:  # log2 codes have no scale; their straight-through estimate is that of rounding
+            low, high, factors = -math.inf, math.inf, None
+        else:
+            low, high = ends(quantizer)
+            factors = quantizer.factors(x.ndim)
+        factor = None if factors is None else factors.to(self.dtype)
+        return (
+            Follow.apply(x, value, low, high, factor)
+            if anchor is None
+            else follow_from(anchor, x, value, low, high, factor)
+        )
 
     def _moved_quantizer(
-        self, exact: Codes, x: Tensor, quantizer: ActivationQuantizer, scale: Tensor, follow: bool, fixed: Tensor
+        self,
+        exact: Codes,
+        x: Tensor,
+        quantizer: ActivationQuantizer,
+        scale: Tensor,
+        follow: bool,
+        anchor: Tensor | None,
     ) -> Tensor:
         factors = quantizer.factors(x.ndim)
         factor = torch.ones((), dtype=self.dtype) if factors is None else factors.to(self.dtype)
         zero_point = quantizer.zero_point.to(self.dtype)
         centred = exact.integers.to(self.dtype) / factor
         if follow:
-            anchor = fixed / (quantizer.scale.to(self.dtype) * factor) + zero_point
+            fixed = x.detach() if anchor is None else anchor
+            u0 = fixed / (quantizer.scale.to(self.dtype) * factor) + zero_point
             u = x / (scale * factor) + zero_point
-            centred = followed(centred + zero_point, u, quantizer.bits, anchor) - zero_point
+            centred = followed(centred + zero_point, u, quantizer.bits, u0) - zero_point
         return centred * factor * scale
 
 
-def inside(x: Tensor, quantizer: ActivationQuantizer) -> Tensor:
-    """Where a value, before quantization, lies strictly inside a quantizer's range; bool, shape of `x`."""
-    low, high = ((end - float(quantizer.zero_point)) * float(quantizer.scale) for end in (0, 2**quantizer.bits - 1))
-    factors = quantizer.factors(x.ndim)
-    relative = x if factors is None else x / factors.to(x.dtype)
-    return (relative > low) & (relative < high)
+def ends(quantizer: ActivationQuantizer) -> tuple[float, float]:
+    """The smallest and largest value of a quantizer (of exponent 0)."""
+    scale, zero_point = float(quantizer.scale), float(quantizer.zero_point)
+    return -zero_point * scale, (2**quantizer.bits - 1 - zero_point) * scale
 
 
 def number(value: Value, dtype: torch.dtype) -> Tensor:
     """The number that a value stands for, in another number type."""
-    if isinstance(value, Codes) and type(value).value is Codes.value:
+    if isinstance(value, RawCodes):
+        return value.codes.to(dtype).sub_(value.zero_point).mul_(value.scale)
+    if isinstance(value, Codes) and not isinstance(value, Deferred):
         return value.integers.to(dtype) * value.scale
     return (value.value() if isinstance(value, Codes) else value).to(dtype)
 
