@@ -1,0 +1,65 @@
+"""``torch.compile`` for the kernels: whether it can be had, and what happens where it cannot."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+
+COMPILE_VARIABLE = "LANDSCAPE_COMPILE"
+"""Environment variable: 0 keeps the portable engine from compiling."""
+
+
+@cache
+def compiler() -> tuple[bool, str]:
+    """Whether kernels can be compiled, and in words how, or why not. Looks only; nothing is compiled yet.
+
+    Inductor writes C++ for the CPU and needs a C++ compiler; for a GPU it writes Triton and needs a C compiler.
+    """
+    if os.environ.get(COMPILE_VARIABLE) == "0":
+        return False, f"eager PyTorch, since {COMPILE_VARIABLE}=0"
+    names = (os.environ.get("CXX"), "g++", "clang++", "c++", "cl")
+    if not any(name and shutil.which(name) for name in names):
+        return False, "eager PyTorch, since there is no C++ compiler for torch.compile"
+    return True, "torch.compile"
+
+
+_failures: list[str] = []
+
+
+def usable() -> bool:
+    """Whether kernels are compiled: there is a compiler, and it has not failed in this process."""
+    return not _failures and compiler()[0]
+
+
+def compiled(kernel: Callable[..., Any]) -> Callable[..., Any | None]:
+    """A kernel compiled on its first call, for all sizes at once; returns None from when compiling has failed on.
+
+    Sizes are symbolic and every parameter is a tensor, so that neither another batch nor another candidate compiles
+    anything anew. Inductor keeps the results in a cache of its own between runs.
+    """
+    function = torch.compile(kernel, dynamic=True, fullgraph=True)
+
+    def call(*arguments: Any) -> Any | None:
+        if not usable():
+            return None
+        try:
+            with torch._dynamo.config.patch(recompile_limit=64):  # type: ignore[attr-defined, no-untyped-call]
+                return function(*arguments)
+        except Exception as error:  # of many kinds, from dynamo, inductor, the compiler or the loader
+            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            _failures.append(reason)
+            warnings.warn(
+                f"torch.compile failed ({reason.strip()[:200]}); the portable engine goes on in eager PyTorch, with the "
+                f"same values but slower; {COMPILE_VARIABLE}=0 does so from the start",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return None
+
+    return call

@@ -1,0 +1,228 @@
+"""The portable arithmetic: the reference's codes from PyTorch's integer products, on any device that PyTorch knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from landscape.engine.portable import operations
+from landscape.engine.portable.layers import Epilogue, Layer, layer_of, shaped, sums_of
+from landscape.engine.portable.products import LARGEST_DEPTH, PackedWeight, fastest, pack
+from landscape.engine.portable.target import Target, target
+from landscape.engine.portable.values import Bytes, Pending
+from landscape.engine.reference import Reference, _function
+from landscape.engine.values import Codes, Value
+from landscape.graph import Node
+from landscape.quant.network import QuantizedNetwork
+from landscape.quant.qparams import CodeRange
+from landscape.quant.steps import StepTable, step_table
+
+
+class Portable(Reference):
+    """Like `Reference`, with the same codes, from integer products and float32 kernels (see `float32`).
+
+    Covered: linear layers and convolutions without groups, with the activation function behind them, products of
+    activations, uniform softmax, float LayerNorm, sums, concatenations, views. All else is left to the reference, node
+    by node. Values between them are single bytes.
+
+    Args:
+        network: Parameters of all quantizers.
+        sibling: Arithmetic of a network that differs in few parameters; what is equal is shared, not computed anew.
+    """
+
+    name = "portable"
+
+    def __init__(self, network: QuantizedNetwork, sibling: Reference | None = None) -> None:
+        super().__init__(network, sibling)
+        self._way = fastest("cpu")
+        self._packed: dict[str, PackedWeight] = {}
+        self._epilogues: dict[tuple[str, float, int], Epilogue] = {}
+        self._targets: dict[str, Target] = {}
+        self._constants: dict[str, Value] = {}
+        readers = network.graph.consumers()
+        self._activations = {
+            node.inputs[0]: node
+            for node in network.graph
+            if node.op == "unary" and self._uniform(node) and readers[node.inputs[0]] == [node.name]
+        }
+        if isinstance(sibling, Portable):
+            self._share(sibling)
+
+    def _share(self, other: Portable) -> None:
+        network, old = self.network, other.network
+        same = {k for k in network.weights if network.weights[k] is old.weights[k]}
+        same_outputs = {k for k in network.activations if network.activations[k] is old.activations.get(k)}
+        self._packed = {k: v for k, v in other._packed.items() if k in same}
+        self._targets = {k: v for k, v in other._targets.items() if k in same_outputs}
+        self._constants = {k: v for k, v in other._constants.items() if k in same_outputs}
+        self._epilogues = {
+            k: v for k, v in other._epilogues.items() if k[0] in same and self._quantized_by(k[0]) in same_outputs
+        }
+
+    def _quantized_by(self, layer: str) -> str:
+        activation = self._activations.get(layer)
+        return layer if activation is None else activation.name
+
+    def evaluate(self, node: Node, values: Sequence[Value], images: int) -> Value:
+        """The value of a node from the values of its inputs; see `Reference.evaluate`."""
+        if node.op == "constant":
+            if node.name not in self._constants:
+                self._constants[node.name] = self._small(node, super().evaluate(node, values, images))
+            return self._constants[node.name]
+        result = self._covered(node, values)
+        if result is None:
+            result = self._small(node, super().evaluate(node, [self._plain(node, v) for v in values], images))
+        return result
+
+    def _covered(self, node: Node, values: Sequence[Value]) -> Value | None:
+        first = values[0] if values else None
+        if node.op in ("linear", "conv2d"):
+            return self._layer(node, first)
+        if node.op == "unary":
+            return self._activation(node, first)
+        if node.op == "cat":
+            return self._joined(node, values)
+        if not isinstance(first, Bytes):
+            return None
+        if node.op == "view":
+            return self._view(node, first)
+        if node.op == "max_pool2d":
+            return self._pooled(node, first)
+        codes: Tensor | None = None
+        if not self._has_target(node):
+            return None
+        if node.op == "matmul" and isinstance(values[1], Bytes):
+            codes = operations.product(first, values[1], node.attrs["scale"], self._target(node.name), self._way)
+        elif node.op == "add" and isinstance(values[1], Bytes):
+            codes = operations.total(first, values[1], self._target(node.name))
+        elif node.op == "layer_norm":
+            codes = self._norm(node, first)
+        elif node.op == "softmax" and self.network.placements[node.name].kind == "uniform":
+            table = self._softmax_table(node, first.scale, "uniform")
+            codes = operations.softmax(first, table, self._target(node.name))
+        return None if codes is None else self._target(node.name).value(codes)
+
+    def _plain(self, node: Node, value: Value) -> Value:
+        """A value as the reference takes it."""
+        if isinstance(value, Pending):
+            layer = self.graph[node.inputs[0]]
+            return self._value_of_layer(layer, value.x)
+        return Codes(value.integers.double(), value.scale) if isinstance(value, Bytes) else value
+
+    def _small(self, node: Node, value: Value) -> Value:
+        """A result of the reference as bytes, where it has a quantizer whose codes it holds."""
+        if not isinstance(value, Codes) or isinstance(value, Bytes | Pending) or not self._has_target(node):
+            return value
+        to = self._target(node.name)
+        if value.scale != to.step:
+            return value
+        integers = value.integers if to.factors is None else value.integers / to.factors
+        return to.value((integers + to.zero_point).to(torch.uint8))
+
+    def _layer(self, node: Node, x: Value | None) -> Value | None:
+        if not isinstance(x, Bytes) or x.factors is not None or node.name not in self.network.weights:
+            return None
+        assert node.weight is not None
+        if node.attrs.get("groups", 1) != 1 or node.weight[0].numel() > LARGEST_DEPTH:
+            return None
+        if node.name in self._activations:
+            return Pending(x)
+        if node.name not in self.network.activations:
+            return self._value_of_layer(node, x)
+        if node.op == "conv2d" and self.network.activations[node.name].exponents is not None:
+            return None
+        return self._run_layer(node, x, node, None)
+
+    def _activation(self, node: Node, x: Value | None) -> Value | None:
+        if not isinstance(x, Pending):
+            return None
+        return self._run_layer(self.graph[node.inputs[0]], x.x, node, self._steps_of(node))
+
+    def _run_layer(self, node: Node, x: Bytes, quantized: Node, steps: StepTable | None) -> Value:
+        key = (node.name, x.scale, x.zero_point)
+        if key not in self._epilogues:
+            function = quantized.attrs["function"] if steps is not None else None
+            layer = layer_of(self._weight(node), self.operand(node), x)
+            self._epilogues[key] = Epilogue(layer, self._target(quantized.name), function, steps)
+        epilogue = self._epilogues[key]
+        codes = epilogue(sums_of(node, epilogue.layer, x))
+        return self._target(quantized.name).value(shaped(node, x, codes))
+
+    def _value_of_layer(self, node: Node, x: Bytes) -> Tensor:
+        layer: Layer = layer_of(self._weight(node), self.operand(node), x)
+        return shaped(node, x, layer.value(sums_of(node, layer, x)))
+
+    def _weight(self, node: Node) -> PackedWeight:
+        if node.name not in self._packed:
+            self._packed[node.name] = pack(self.operand(node).integers, self._way)
+        return self._packed[node.name]
+
+    def _steps_of(self, node: Node) -> StepTable:
+        if node.name not in self._steps:
+            quantizer = self.network.activations[node.name]
+            self._steps[node.name] = step_table(
+                _function(node), quantizer.scale, quantizer.zero_point, CodeRange(quantizer.bits)
+            )
+        return self._steps[node.name]
+
+    def _norm(self, node: Node, x: Bytes) -> Tensor | None:
+        if self.network.scheme.layer_norm != "float":
+            return None
+        assert node.weight is not None and node.bias is not None
+        return operations.layer_norm(x, node.weight, node.bias, node.attrs["eps"], self._target(node.name))
+
+    def _view(self, node: Node, x: Bytes) -> Value | None:
+        if x.factors is not None:
+            return None
+        if node.attrs["call"] is functional.pad:
+            codes = functional.pad(x.codes, node.attrs["args"][0], value=x.zero_point)
+        else:
+            codes = self.apply(node, [x.codes], 0)
+        return Bytes(codes, x.zero_point, x.scale)
+
+    def _pooled(self, node: Node, x: Bytes) -> Value | None:
+        if x.factors is not None:
+            return None
+        return Bytes(self.apply(node, [x.codes.float()], 0).to(torch.uint8), x.zero_point, x.scale)
+
+    def _joined(self, node: Node, values: Sequence[Value]) -> Value | None:
+        """Parts are quantized, then joined, which is the same as the other way around."""
+        if not self._uniform(node):
+            return None
+        to = self._target(node.name)
+        parts = []
+        for value in values:
+            if isinstance(value, Bytes):
+                codes = operations.requantized(value, to)
+            else:
+                codes = None if isinstance(value, Codes) else to.exact(value)
+            if codes is None:
+                return None
+            parts.append(codes)
+        return to.value(torch.cat(parts, node.attrs["dim"]))
+
+    def _quantize(self, name: str, value: Tensor) -> Codes:
+        quantizer = self.network.activations[name]
+        if quantizer.exponents is not None:
+            return super()._quantize(name, value)
+        to = self._target(name)
+        return to.value(to.exact(value))
+
+    def _uniform(self, node: Node) -> bool:
+        quantizer = self.network.activations.get(node.name)
+        return quantizer is not None and quantizer.exponents is None
+
+    def _has_target(self, node: Node) -> bool:
+        """Whether the node has a quantizer whose channels, if it has factors, lie along the last axis."""
+        quantizer = self.network.activations.get(node.name)
+        if quantizer is None:
+            return False
+        return quantizer.exponents is None or quantizer.channel_axis in (-1, len(node.shape) - 1)
+
+    def _target(self, name: str) -> Target:
+        if name not in self._targets:
+            self._targets[name] = target(self.network.activations[name])
+        return self._targets[name]

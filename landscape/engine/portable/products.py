@@ -1,0 +1,134 @@
+"""Integer products: sums of codes times weights, exact, by the fastest way that the machine has.
+
+Three ways: int8 products with int32 sums (``torch._int_mm``), with activations as they are (uint8, x86) or less 128
+(int8); and float32 products, exact as long as no sum can reach 2^24 (float64 else). Which of them is the fastest
+depends on the processor, so it is measured once in every process; all give the same sums.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+UNSIGNED, SIGNED, FLOAT = "int8 products (unsigned)", "int8 products", "float32 products"
+
+LARGEST_DEPTH = 33025
+"""Sums in int32: depth * 255 * 255 stays below 2^31."""
+
+_ALIGNMENT = 16
+_EXACT_FLOAT32 = 2**24
+_SMALLEST_ROWS = 17  # CUDA's int8 product wants more than 16 rows
+
+
+@dataclass(frozen=True)
+class PackedWeight:
+    """A layer's weight as the products take it.
+
+    Attributes:
+        matrix: (K, C or more): integer weights less `shift`; column C holds ones, so that it yields the row's sum.
+        sums: int32 (C,): of each output's integer weights (with `shift`).
+        shift: int32 (C,), where integers did not fit into int8; else None.
+        way: One of the three above.
+    """
+
+    matrix: Tensor
+    sums: Tensor
+    shift: Tensor | None
+    way: str
+
+    @property
+    def code_shift(self) -> int:
+        """What is taken off the codes before they are multiplied."""
+        return 128 if self.way == SIGNED else 0
+
+
+def pack(integers: Tensor, way: str) -> PackedWeight:
+    """Pack integer weights (C, ...), each output's within a range of 256 values.
+
+    Args:
+        integers: float64; for convolutions (C, in, kh, kw).
+        way: One of the three.
+    """
+    rows = integers.flatten(1)
+    outputs, depth = rows.shape
+    high, low = rows.amax(1), rows.amin(1)
+    shift = (high - 127.0).clamp(min=0.0) + (low + 128.0).clamp(max=0.0)
+    if way == FLOAT or not bool(shift.any()):
+        shift = torch.zeros_like(shift)
+    padding = -(outputs + 1) % _ALIGNMENT
+    matrix = torch.zeros(depth + (-depth % 8 if way == SIGNED else 0), outputs + 1 + padding, dtype=torch.float64)
+    matrix = matrix.to(rows.device)
+    matrix[:depth, :outputs] = (rows - shift[:, None]).T
+    matrix[:depth, outputs] = 1.0
+    if way == FLOAT:
+        largest = max(float(rows.abs().max()), 1.0)
+        matrix = matrix.float() if depth * 255.0 * largest < _EXACT_FLOAT32 else matrix
+    else:
+        matrix = matrix.to(torch.int8)
+    sums = rows.sum(1).to(torch.int32)
+    return PackedWeight(matrix.contiguous(), sums, shift.to(torch.int32) if bool(shift.any()) else None, way)
+
+
+def multiply(codes: Tensor, weight: PackedWeight) -> Tensor:
+    """Sums of products (rows, C or more), int32 or integers in float; codes uint8 (rows, K)."""
+    if weight.way == FLOAT:
+        return codes.to(weight.matrix.dtype) @ weight.matrix
+    if weight.way == UNSIGNED:
+        return torch._int_mm(codes, weight.matrix)
+    rows, depth = codes.shape
+    signed = less_128(codes)
+    extra_rows, extra_depth = max(0, _SMALLEST_ROWS - rows), weight.matrix.shape[0] - depth
+    if extra_rows or extra_depth:
+        signed = torch.nn.functional.pad(signed, (0, extra_depth, 0, extra_rows))
+    return torch._int_mm(signed, weight.matrix)[:rows]
+
+
+def multiply_pairs(a: Tensor, b: Tensor) -> Tensor:
+    """Products of many small matrices of 8-bit integers: (G, R, K) with (G, K, C) -> int32 (G, R, C).
+
+    Args:
+        a: uint8 or int8.
+        b: int8; any strides.
+    """
+    out = torch.empty(a.shape[0], a.shape[1], b.shape[2], dtype=torch.int32, device=a.device)
+    for index in range(a.shape[0]):
+        torch._int_mm(a[index], b[index], out=out[index])
+    return out
+
+
+def less_128(codes: Tensor) -> Tensor:
+    """uint8 codes less 128, as int8: the highest bit turned over."""
+    return (codes ^ 128).view(torch.int8)
+
+
+@cache
+def fastest(device: str) -> str:
+    """The fastest way on a device ("cpu", "cuda"), measured with a product of the size of a small transformer's."""
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(0, 256, (512, 192), generator=generator, dtype=torch.uint8).to(device)
+    integers = torch.randint(-15, 16, (191, 192), generator=generator).double().to(device)
+    expected = codes.double() @ integers.T
+    seconds = {}
+    for way in (UNSIGNED, SIGNED, FLOAT):
+        weight = pack(integers, way)
+        try:
+            found = _measured(codes, weight)
+        except RuntimeError:  # not on this device, or not in this PyTorch
+            continue
+        restored = multiply(codes, weight)[:, :191].double() + weight.code_shift * weight.sums
+        if torch.equal(restored, expected):
+            seconds[way] = found
+    return min(seconds, key=lambda way: seconds[way])
+
+
+def _measured(codes: Tensor, weight: PackedWeight) -> float:
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        multiply(codes, weight).sum().item()  # .item() waits for a GPU
+        best = min(best, time.perf_counter() - start)
+    return best

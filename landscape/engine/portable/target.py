@@ -1,0 +1,87 @@
+"""The quantizer of a node as the kernels need it, and how doubtful codes are settled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from landscape.engine.portable.values import Bytes
+from landscape.quant.network import ActivationQuantizer
+from landscape.quant.qparams import CodeRange, quantize
+
+
+@dataclass(frozen=True)
+class Target:
+    """A quantizer whose channels, if it has factors, lie along the last axis.
+
+    Attributes:
+        scale: float64 () or, with factors, (C,): the scale times 2^exponent.
+        zero_point: float64 ().
+        code_range: Of the codes.
+        step: The scale without factors.
+        factors: float32 (C,) or None.
+        inverse: float32 (), 1 / step.
+        zero: float32 ().
+        highest: float32 (), the largest code.
+    """
+
+    scale: Tensor
+    zero_point: Tensor
+    code_range: CodeRange
+    step: float
+    factors: Tensor | None
+    inverse: Tensor
+    zero: Tensor
+    highest: Tensor
+
+    def exact(self, value: Tensor, channels: Tensor | None = None) -> Tensor:
+        """Codes uint8 of float64 values (..., C), or of values (n, T) of the given channels (n, T)."""
+        scale = self.scale if self.scale.ndim == 0 or channels is None else self.scale[channels]
+        return quantize(value, scale, self.zero_point, self.code_range).to(torch.uint8)
+
+    def value(self, codes: Tensor) -> Bytes:
+        """Codes as the value of the node."""
+        return Bytes(codes, int(self.zero_point), self.step, self.factors)
+
+
+def target(quantizer: ActivationQuantizer) -> Target:
+    """A quantizer's parameters, on its device."""
+    device = quantizer.scale.device
+    factors, code_range = quantizer.factors(1), CodeRange(quantizer.bits)
+    return Target(
+        scale=quantizer.scale if factors is None else quantizer.scale * factors,
+        zero_point=quantizer.zero_point,
+        code_range=code_range,
+        step=float(quantizer.scale),
+        factors=None if factors is None else factors.float(),
+        inverse=(1.0 / quantizer.scale).float(),
+        zero=quantizer.zero_point.float(),
+        highest=torch.tensor(float(code_range.qmax), device=device),
+    )
+
+
+def settle(fast: tuple[Tensor, Tensor], exact: Callable[[tuple[Tensor, ...]], Tensor]) -> Tensor:
+    """Codes, the doubtful ones among them computed anew.
+
+    Args:
+        fast: Codes (..., C) and doubtful tiles (..., C / tile), as the kernels of `float32` return them.
+        exact: Codes (n, tile) of n tiles, given by the index of each along the leading axes and among its row's tiles.
+
+    Returns:
+        The codes, changed in place.
+    """
+    codes, doubtful = fast
+    indices = doubtful.nonzero()
+    if indices.shape[0]:
+        where = indices.unbind(1)
+        codes.unflatten(-1, (doubtful.shape[-1], -1))[where] = exact(where)
+    return codes
+
+
+def tile_of(channels: int, largest: int = 64) -> int:
+    """Neighbours that are settled together: a divisor of the channels, `largest` at most but 8 at least."""
+    sizes = [size for size in range(8, min(channels, largest) + 1) if channels % size == 0]
+    return sizes[-1] if sizes else channels

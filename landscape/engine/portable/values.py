@@ -1,0 +1,56 @@
+"""What flows between nodes of the portable engine: codes in one byte each, in place of float64 integers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from landscape.engine.values import Codes
+
+
+class Bytes(Codes):
+    """A quantized value held as its unsigned codes: (code - zero point) * factor * scale.
+
+    Args:
+        codes: uint8.
+        zero_point: 0 to 255.
+        scale: Positive.
+        factors: With power-of-two factors, float32 (channels,) along the last axis; else None.
+    """
+
+    codes: Tensor
+    zero_point: int
+    factors: Tensor | None
+
+    def __init__(self, codes: Tensor, zero_point: int, scale: float, factors: Tensor | None = None) -> None:
+        parts = (("codes", codes), ("zero_point", zero_point), ("scale", scale), ("factors", factors))
+        for name, value in parts:
+            object.__setattr__(self, name, value)
+
+    @property
+    def integers(self) -> Tensor:  # type: ignore[override]  # a field of the base class, computed here
+        """Codes with the zero point taken off and the factors multiplied in, int16."""
+        centred = self.codes.to(torch.int16) - self.zero_point
+        return centred if self.factors is None else centred * self.factors.to(torch.int16)
+
+    def packed(self) -> Codes:
+        """Itself: nothing is smaller."""
+        return self
+
+    def unpacked(self) -> Codes:
+        """Itself: the kernels read codes."""
+        return self
+
+
+class Pending(Codes):
+    """The input of a layer that its only reader, an activation function, is to compute together with its own value.
+
+    Args:
+        x: The layer's input.
+    """
+
+    x: Bytes
+
+    def __init__(self, x: Bytes) -> None:
+        object.__setattr__(self, "x", x)
+        object.__setattr__(self, "scale", x.scale)
