@@ -5,7 +5,7 @@ In five lines::
     import evolq
 
     study = evolq.load_study(model="digits_vit", bits="w3a8", search_images=200)
-    found = evolq.optimize(study, "evolq", preset="ours")
+    found = evolq.optimize(study, "evolq/ours")
     print(found.trajectory, found.result["end"]["test"])
 """
 

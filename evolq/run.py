@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -30,8 +31,8 @@ class MethodOptions:
     """Which optimizer, with which settings.
 
     Attributes:
-        method: Name of an optimizer (see `landscape optimize --list`), or path/to/file.py:Class.
-        preset: Named settings of the method; evolq has released and ours.
+        method: Name of an optimizer, with /preset behind where it has some: evolq/ours, evolq/released, adam, hessian
+            (all: `landscape optimize --list`); or path/to/file.py:Class.
         settings: Further settings of the method, as name=value with commas: passes=2,population=20.
         scales: What moves: attention, weights, activations or all; the method's own choice by default.
         zero_points: Whether zero points move too; the method's own choice by default.
@@ -39,8 +40,7 @@ class MethodOptions:
         search_seed: Of the optimizer's random choices.
     """
 
-    method: str = "evolq"
-    preset: str | None = None
+    method: str = "evolq/ours"
     settings: str | None = None
     scales: str | None = None
     zero_points: bool | None = None
@@ -52,10 +52,24 @@ class MethodOptions:
             raise UserError(f"--search-seed {self.search_seed} is negative; give 0 or a positive number")
 
     @property
+    def optimizer_name(self) -> str:
+        """The method without its preset."""
+        return self.method if ":" in self.method else self.method.partition("/")[0]
+
+    @property
+    def preset(self) -> str | None:
+        """The preset, if one is named."""
+        return None if ":" in self.method else self.method.partition("/")[2] or None
+
+    @property
     def name(self) -> str:
         """Of the trajectory in its run folder."""
-        preset = f"-{self.preset}" if self.preset else ""
-        return f"{self.method}{preset}/seed{self.search_seed}"
+        return f"{self.method}/seed{self.search_seed}"
+
+    @property
+    def file_name(self) -> str:
+        """Of its files: the trajectory's name without what no file name may hold."""
+        return re.sub(r"[^A-Za-z0-9_.-]+", "-", self.name)
 
     def kind(self) -> type[Optimizer]:
         """The optimizer's class.
@@ -63,7 +77,7 @@ class MethodOptions:
         Raises:
             UserError: There is none.
         """
-        return find_method(self.method, self.preset)
+        return find_method(self.optimizer_name, self.preset)
 
     def space(self) -> SpaceOptions:
         """Which parameters move: as asked for, else as the method likes it."""
@@ -83,7 +97,7 @@ class MethodOptions:
 
     def label(self, study: Study) -> str:
         """For legends and tables."""
-        words = f"{self.method} ({self.preset})" if self.preset else self.method
+        words = f"{self.optimizer_name} ({self.preset})" if self.preset else self.optimizer_name
         return f"{words}, {SELECTED_ON_TEST}" if study.options.select_on_test else words
 
 
@@ -152,13 +166,16 @@ class Found:
         Raises:
             UserError: The file cannot be written.
         """
-        about = {"method": self.trajectory.label, "seed": self.trajectory.seed, "loss": self.trajectory.loss}
-        save_quantized(Path(path), self.network, about)
+        save_quantized(Path(path), self.network, _origin(self.trajectory))
+
+
+def _origin(trajectory: Trajectory) -> dict[str, Any]:
+    return {"method": trajectory.label, "seed": trajectory.seed, "loss": trajectory.loss}
 
 
 def optimize(
     study: Study,
-    method: str = "evolq",
+    method: str = "evolq/ours",
     *,
     out: str | Path | None = None,
     resume: bool = False,
@@ -169,7 +186,7 @@ def optimize(
 
     Args:
         study: Of `load_study`.
-        method: Name of the optimizer, or ``path/to/file.py:Class``.
+        method: Name of the optimizer, ``name/preset``, or ``path/to/file.py:Class``.
         out: Folder of the run; None keeps everything in memory.
         resume: Continue the run in that folder.
         progress: Who is told.
@@ -225,7 +242,7 @@ def run_method(study: Study, method: MethodOptions, store: RunStore, progress: P
         driver = _driver(study, objective, optimizer, lambda rows, state: table.append(name, rows, state))
         point = _drive(driver, method, table.state(name), progress)
         found = _judge(study, objective, driver, method, point)
-        _keep(store, table, name, found)
+        _keep(store, table, method, found)
         result = found.result
     point = store.load_array(f"{name}/point")
     network = objective.space.at(point)
@@ -264,7 +281,7 @@ def _drive(driver: Driver, method: MethodOptions, state: bytes | None, progress:
 
 def _about(study: Study, method: MethodOptions, objective: NetworkObjective) -> dict[str, Any]:
     return {
-        "method": method.method,
+        "method": method.optimizer_name,
         "preset": method.preset,
         "seed": method.search_seed,
         "label": method.label(study),
@@ -304,7 +321,8 @@ def means(losses: dict[str, FloatArray]) -> dict[str, float]:
     return {name: float(np.mean(loss)) * (100.0 if name in PERCENT else 1.0) for name, loss in losses.items()}
 
 
-def _keep(store: RunStore, table: TrajectoryTable, name: str, found: Found) -> None:
+def _keep(store: RunStore, table: TrajectoryTable, method: MethodOptions, found: Found) -> None:
+    name = method.name
     arrays = {f"{name}/point": found.point}
     for kind, losses in (("search", found.search), ("test", found.test)):
         arrays.update({f"{name}/{kind}/{key}": loss for key, loss in losses.items()})
@@ -312,10 +330,10 @@ def _keep(store: RunStore, table: TrajectoryTable, name: str, found: Found) -> N
     for key, array in arrays.items():
         if key not in there:
             store.save_array(key, array)
+    networks = store.folder / "networks"
+    networks.mkdir(exist_ok=True)
+    save_quantized(networks / f"{method.file_name}.safetensors", found.network, _origin(found.trajectory))
     table.finish(name, found.result)
-    if not (store.folder / "networks").exists():
-        (store.folder / "networks").mkdir()
-    found.save(store.folder / "networks" / f"{name.replace('/', '-')}.safetensors")
 
 
 def _trajectory(steps: Sequence[StepRow], about: dict[str, Any], result: dict[str, Any]) -> Trajectory:
