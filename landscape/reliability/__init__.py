@@ -1,0 +1,1 @@
+"""How far gradients over scales can be trusted."""
