@@ -11,17 +11,26 @@ from landscape.plots.info import SurfaceInfo, surface_info
 from landscape.plots.info.flips import flips_info
 from landscape.plots.info.floor import floor_info
 from landscape.plots.info.losses import losses_info
+from landscape.plots.info.search import convergence_info, methods_info
+from landscape.plots.info.trajectories import TrajectoriesInfo, check_same_network, trajectories_info
+from landscape.plots.paper.animation import save_animation
 from landscape.plots.paper.flips import draw_flips
 from landscape.plots.paper.floor import draw_floor
 from landscape.plots.paper.losses import draw_losses
+from landscape.plots.paper.search import draw_convergence, draw_methods
 from landscape.plots.paper.surface import draw_contours, draw_surface
 from landscape.plots.paper.surface3d import draw_surface_3d
+from landscape.plots.paper.trajectories import draw_trajectories
 from landscape.plots.picture import Picture
-from landscape.plots.runs import Run, first_scan
+from landscape.plots.runs import Run, all_trajectories, first_scan
+from landscape.plots.screen.animation import draw_animation_interactive
 from landscape.plots.screen.flips import draw_flips_interactive
 from landscape.plots.screen.floor import draw_floor_interactive
 from landscape.plots.screen.losses import draw_losses_interactive
+from landscape.plots.screen.search import draw_convergence_interactive, draw_methods_interactive
 from landscape.plots.screen.surface import draw_contours_interactive, draw_surface_interactive
+from landscape.plots.screen.trajectories import draw_trajectories_interactive
+from landscape.plots.titles import search_title
 from landscape.plots.vtk import write_vtk
 
 
@@ -154,6 +163,39 @@ def _of_surface(info: SurfaceInfo, options: PlotOptions) -> Picture:
     )
 
 
+def _trajectories(runs: Sequence[Run], options: PlotOptions) -> Picture:
+    info = _paths(runs, options, "trajectories")
+    return Picture(
+        info, lambda: draw_trajectories(info, width=options.width), lambda: draw_trajectories_interactive(info)
+    )
+
+
+def _animation(runs: Sequence[Run], options: PlotOptions) -> Picture:
+    info = _paths(runs, options, "animation")
+    film = {"gif": lambda path: save_animation(info, path, width=options.width or 5.0)}
+    return Picture(info, None, lambda: draw_animation_interactive(info), film)
+
+
+def _paths(runs: Sequence[Run], options: PlotOptions, kind: str) -> TrajectoriesInfo:
+    searches = all_trajectories(runs, kind)
+    scan = next((run for run in runs if run.is_scan), None)
+    if scan is not None:
+        check_same_network(scan, [run for run in runs if run.has_trajectories])
+    return trajectories_info(searches, scan, options.value, search_title(runs), options.level)
+
+
+def _convergence(runs: Sequence[Run], options: PlotOptions) -> Picture:
+    info = convergence_info(all_trajectories(runs, "convergence"), search_title(runs))
+    return Picture(
+        info, lambda: draw_convergence(info, width=options.width), lambda: draw_convergence_interactive(info)
+    )
+
+
+def _methods(runs: Sequence[Run], options: PlotOptions) -> Picture:
+    info = methods_info(all_trajectories(runs, "methods"), options.value, search_title(runs))
+    return Picture(info, lambda: draw_methods(info, width=options.width), lambda: draw_methods_interactive(info))
+
+
 KINDS: Mapping[str, Kind] = {
     "line": Kind("a curve with its interval and the code-flip rate below; of a grid, a cut through the centre", _line),
     "heatmap": Kind("a grid as cells with contour lines, and top-1 beside it", _heat_map),
@@ -162,6 +204,10 @@ KINDS: Mapping[str, Kind] = {
     "losses": Kind("all losses of a scan side by side: rank correlation with the first, replicating share", _losses),
     "floor": Kind("the noise floor: surface, half-split difference, replicating part, share by wavelength", _floor),
     "flips": Kind("the code-flip rate over the surface, and the loss against it", _flips),
+    "trajectories": Kind("paths of searches on the surface of a scan, or on their principal components", _trajectories),
+    "convergence": Kind("the best loss so far of each method against the budget, with bands over seeds", _convergence),
+    "methods": Kind("what each method ended with, seed by seed, on search and test images", _methods),
+    "animation": Kind("a search as a film over the surface (gif, html)", _animation),
     "vtk": Kind("the surface with all values as a VTK file (.vts) for ParaView", _vtk),
 }
 """All kinds, in the order of the help."""

@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from landscape.errors import UserError
 from landscape.scan import load_surface
 from landscape.store import RunStore
@@ -50,6 +52,12 @@ class Run:
     def trajectories(self) -> list[Trajectory]:
         """The trajectories of a search, with their coordinates."""
         return load_trajectories(self.folder, coordinates=True)
+
+    @cached_property
+    def scale_sizes(self) -> dict[str, int]:
+        """How many numbers each scale that a scan moves has."""
+        found = {name: self.array(f"quantized/{name}.scale") for name in self.settings["scales"]}
+        return {name: int(np.size(array)) for name, array in found.items() if array is not None}
 
     def meta(self, key: str) -> Any:
         """What the run keeps under a key, or None."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from landscape.surface import Surface
+
+
+class HasSettings(Protocol):
+    """Anything with the settings of a run."""
+
+    settings: dict[str, Any]
 
 
 def surface_title(surface: Surface) -> str:
@@ -30,6 +36,14 @@ def surface_subtitle(surface: Surface) -> str:
         computed = surface.computed
         parts.append(f"unfinished: {computed.sum()} of {computed.size} points computed")
     return ", ".join(part for part in parts if part)
+
+
+def search_title(runs: Sequence[HasSettings]) -> str:
+    """Network and bits of the first search among some runs."""
+    found = [run for run in runs if run.settings.get("kind") != "scan"] or list(runs)
+    settings = found[0].settings if found else {}
+    network = ", ".join(_words(settings.get(key)) for key in ("model", "bits") if _words(settings.get(key)))
+    return f"{network or 'quantized network'}: search over quantization scales"
 
 
 def _moved(which: Any) -> str:

@@ -34,11 +34,11 @@ def colour_range(low: float, high: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def dress_plane(axes: Axes, x: FloatArray, y: FloatArray, x_label: str, y_label: str | None) -> None:
+def dress_plane(axes: Axes, x: FloatArray, y: FloatArray, x_label: str, y_label: str | None, ticks: int = 5) -> None:
     """Square axes in percent with the grid's cells as their borders."""
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PERCENT)
-        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10]))
     axes.set_xlabel(x_label)
     if y_label is not None:
         axes.set_ylabel(y_label)

@@ -48,7 +48,7 @@ def _draw_grid(info: FloorInfo, y: FloatArray, width: float | None) -> Figure:
     panels = figure.subplots(2, 2)
     maps = [
         (info.measured, f"a  measured on {info.images:,} images"),
-        (info.noise, "b  noise: half the difference of two halves of the images"),
+        (info.noise, "b  noise: half the difference of two halves"),
         (info.replicating, "c  part that replicates (estimate)"),
     ]
     for axes, (z, words) in zip(panels.ravel()[:3], maps, strict=True):
@@ -57,6 +57,10 @@ def _draw_grid(info: FloorInfo, y: FloatArray, width: float | None) -> Figure:
             colour_bar(axes, mesh, f"{info.text.short}, minus its mean{_unit(info)}")
         dress_plane(axes, info.x, y, info.x_label, info.y_label)
         axes.set_title(words, loc="left")
+    if not info.replicating.any():
+        axes.text(
+            0.5, 0.5, "no wavelength of which a share\nis seen to replicate", transform=axes.transAxes, ha="center"
+        )
     _draw_share(panels[1, 1], info, "d  share of the power that replicates")
     panels[1, 1].set_box_aspect(1)
     return figure
@@ -90,8 +94,8 @@ def _draw_share(axes: Axes, info: FloorInfo, title: str) -> None:
     """Points with standard errors; what lies far below zero is cut off, for there it says no more than zero does."""
     bands = info.bands
     axes.axhspan(-0.6, 0, color="0.93", linewidth=0)
-    for level, words in ((0.0, "all is noise"), (1.0, "all is real")):
-        axes.axhline(level, color="0.6", linewidth=0.6, linestyle=":")
+    for level, words in ((-0.58, "all noise"), (1.0, "all real")):
+        axes.axhline(max(level, 0.0), color="0.6", linewidth=0.6, linestyle=":")
         axes.annotate(words, (1, level), (-3, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
                       ha="right", size=6, color=GREY)  # fmt: skip
     inside = bands.share > -0.55

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-import textwrap
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from landscape.plots.info.losses import LossesInfo
-from landscape.plots.paper.axes import dress_line
-from landscape.plots.paper.surface import draw_cells, draw_curve
-from landscape.plots.style import GREY, PAGE_WIDTH, new_figure, paper_style
+from landscape.plots.paper.axes import cells, colour_bar, contours, dress_line, dress_plane
+from landscape.plots.paper.surface import draw_curve, mark_points
+from landscape.plots.style import GREY, LOSS_COLOURS, PAGE_WIDTH, SCORE_COLOURS, new_figure, paper_style
 
 _COLUMNS = 3
-_LINE = 38
-"""Letters in a line above a panel."""
 
 
 def draw_losses(info: LossesInfo, *, width: float | None = None) -> Figure:
@@ -48,33 +47,30 @@ def draw_losses(info: LossesInfo, *, width: float | None = None) -> Figure:
 def _draw_panel(axes: Axes, info: LossesInfo, name: str, number: int, columns: int, *, last: bool) -> None:
     surface, shown = info.surface, info.surface.values[name]
     if surface.y is not None:
-        draw_cells(
-            axes,
-            surface,
-            surface.y,
-            shown,
-            surface.y_label.replace(" scales", "\nscales") if number % columns == 0 else None,
-        )
+        mesh = cells(axes, surface.x, surface.y, shown.z, SCORE_COLOURS if name == "top1" else LOSS_COLOURS)
+        if mesh is not None:
+            colour_bar(axes, mesh, "")
+            contours(axes, surface.x, surface.y, shown.z)
+        mark_points(axes, surface, shown)
+        y_label = surface.y_label.replace(" scales", "\nscales") if number % columns == 0 else None
+        dress_plane(axes, surface.x, surface.y, "", y_label, ticks=3)
     else:
         draw_curve(axes, surface, shown, legend=False)
-        dress_line(axes, surface.x, surface.x_label)
+        axes.set_ylabel("")
+        dress_line(axes, surface.x, "")
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     axes.set_xlabel(surface.x_label.replace(" along", "\nalong") if last else "")
     axes.tick_params(labelbottom=last)
-    words = "\n".join(_lines(info, name))
-    axes.annotate(
-        words, (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", size=6, color=GREY, va="bottom"
-    )
-    axes.annotate(
-        f"{chr(ord('a') + number)}  {shown.text.short}",
-        (0, 1),
-        (0, 5 + 8 * max(len(_lines(info, each)) for each in surface.values)),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        size=7.5,
-        weight="bold",
-        va="bottom",
-    )
+    _write_above(axes, info, name, number)
 
 
-def _lines(info: LossesInfo, name: str) -> list[str]:
-    return textwrap.wrap(info.words(name), _LINE)
+def _write_above(axes: Axes, info: LossesInfo, name: str, number: int) -> None:
+    text = info.surface.values[name].text
+    lines = info.words(name).split("; ")
+    room = max(len(info.words(each).split("; ")) for each in info.surface.values)
+    place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
+    axes.annotate("\n".join(lines), (0, 1), (0, 3), size=6, color=GREY, **place)
+    unit = f" ({text.unit})" if text.unit and text.unit != "1" else ""
+    axes.annotate(
+        f"{chr(ord('a') + number)}  {text.short}{unit}", (0, 1), (0, 5 + 8 * room), size=7.5, weight="bold", **place
+    )

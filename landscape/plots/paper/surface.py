@@ -110,7 +110,7 @@ def draw_curve(axes: Axes, info: SurfaceInfo, shown: ValueInfo, *, legend: bool 
             linewidth=0.5,
             label=f"{100 * info.level:g}% interval of the difference to the centre\n(paired bootstrap over {images})",
         )
-    _mark(axes, info, shown)
+    mark_points(axes, info, shown)
     if shown.float_level is not None and shown.float_in_range:
         axes.axhline(
             shown.float_level, color=GREEN, linestyle="--", label=f"float network: {shown.write(shown.float_level)}"
@@ -145,7 +145,7 @@ def draw_cells(axes: Axes, info: SurfaceInfo, y: FloatArray, shown: ValueInfo, y
     if mesh is not None:
         colour_bar(axes, mesh, shown.text.label)
         contours(axes, info.x, y, shown.z)
-    _mark(axes, info, shown)
+    mark_points(axes, info, shown)
     dress_plane(axes, info.x, y, info.x_label, y_label)
 
 
@@ -162,14 +162,14 @@ def _draw_levels(axes: Axes, info: SurfaceInfo, y: FloatArray, shown: ValueInfo)
         colour_bar(axes, drawn, shown.text.label)
     else:
         say_empty(axes, "no levels: fewer than two finite values")
-    _mark(axes, info, shown)
+    mark_points(axes, info, shown)
     dress_plane(axes, info.x, y, info.x_label, info.y_label)
     axes.set_xlim(info.x[0], info.x[-1])
     axes.set_ylim(y[0], y[-1])
     _legend(axes, shown, line=False)
 
 
-def _mark(axes: Axes, info: SurfaceInfo, shown: ValueInfo) -> None:
+def mark_points(axes: Axes, info: SurfaceInfo, shown: ValueInfo) -> None:
     """A cross on the centre and a star on the best point, each with its value."""
     grid = info.y is not None
     look: dict[str, Any] = {"linestyle": "none", "markeredgecolor": "black", "markeredgewidth": 0.5}

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from landscape.plots.info.flips import FlipsInfo
-from landscape.plots.screen.dress import GAP, TICKS, dress, faint, plain, plain_grid
+from landscape.plots.screen.dress import TICKS, dress, faint, plain, plain_grid
 from landscape.plots.screen.surface import hover_texts
 from landscape.plots.style import BLUE, GREY
 
@@ -37,7 +37,7 @@ def draw_flips_interactive(info: FlipsInfo) -> go.Figure:
     figure.update_xaxes(title_text=flips.text.label, row=1, col=2)
     figure.update_yaxes(title_text=text.change_label, row=1, col=2)
     dress(figure, info.title, info.subtitle, 520, width=1040)
-    figure.update_layout(showlegend=False, plot_bgcolor="white" if surface.y is None else GAP)
+    figure.update_layout(showlegend=False)
     return figure
 
 

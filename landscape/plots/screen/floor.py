@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 from landscape.bootstrap import FloatArray
 from landscape.plots.info.floor import FloorInfo
 from landscape.plots.info.words import percent
-from landscape.plots.screen.dress import GAP, SIGNED_SCALE, TICKS, dress, plain, plain_grid
+from landscape.plots.screen.dress import SIGNED_SCALE, TICKS, dress, plain, plain_grid
 from landscape.plots.style import AMBER, BLUE, GREY, ORANGE
 
 _SHARE = "share of the power that replicates"
@@ -36,7 +36,7 @@ def _grid(info: FloorInfo, y: FloatArray) -> go.Figure:
     dress(figure, info.title, f"{info.subtitle}; {info.words}", 900, width=1000)
     bar = {"title": {"text": f"{info.text.short}, minus its mean ({info.text.unit})", "side": "right"}}
     colours = {"colorscale": SIGNED_SCALE, "cmin": -info.limit, "cmax": info.limit, "colorbar": bar}
-    figure.update_layout(coloraxis=colours, showlegend=False, plot_bgcolor=GAP)
+    figure.update_layout(coloraxis=colours, showlegend=False)
     return figure
 
 
@@ -61,7 +61,7 @@ def _line(info: FloorInfo) -> go.Figure:
     figure.update_yaxes(title_text="noise: half the<br>difference", matches="y", row=2, col=1)
     _add_share(figure, info, 3, 1)
     dress(figure, info.title, f"{info.subtitle}; {info.words}", 820)
-    figure.update_layout(legend={"orientation": "h", "y": 1.06, "x": 0})
+    figure.update_layout(legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0})
     return figure
 
 
