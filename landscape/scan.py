@@ -15,7 +15,7 @@ from torch import Tensor
 from landscape.errors import UserError
 from landscape.problem import Evaluation, Problem
 from landscape.progress import Progress, silent
-from landscape.setup import stored_arrays
+from landscape.setup import PLACES, stored_arrays
 from landscape.space import DIRECTIONS, draw_directions
 from landscape.store import RunStore
 from landscape.surface import Surface
@@ -140,7 +140,7 @@ def open_run(folder: Path, settings: Mapping[str, Any], resume: bool, problem: P
     if resume and RunStore.exists(folder):
         store = RunStore.open(folder, "append")
         try:
-            store.check_settings(settings)
+            store.check_settings(settings, PLACES)
         except BaseException:
             store.close()
             raise

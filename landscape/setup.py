@@ -25,12 +25,15 @@ from landscape.problem import Problem, teacher_logits
 from landscape.progress import Progress, silent
 from landscape.quant.calibrate import keeps_input, passes_over_images, quantize_network
 from landscape.quant.network import QuantizedNetwork, scale_names
-from landscape.quant.parameters import from_parameters, load_quantized, to_parameters
+from landscape.quant.parameters import from_parameters, load_quantized, parameters_sha256, to_parameters
 from landscape.quant.placement import place_quantizers
 from landscape.quant.scheme import CHOICES, Scheme, preset
 from landscape.space import default_selection, scale_space, select_names
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+
+PLACES = ("weights", "weights_from", "data", "calib_data", "quantized")
+"""Settings that say where something lies; what was found there is a setting too, by its digest."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,7 @@ class Ingredients:
             "scheme": self.scheme().to_dict(),
             "exact_input": self.exact_input(),
             "weights_sha256": self.model.weights_sha256,
+            "quantized_sha256": None if self.quantized is None else parameters_sha256(self.quantized),
             "weights_from": self.model.weights,
             "classes": self.model.num_classes,
             "images": len(self.images),

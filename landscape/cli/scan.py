@@ -11,7 +11,7 @@ from landscape.cli.options import EngineOptions, RunOptions, progress_bar
 from landscape.cli.runs import check_new_folder, new_folder, say, summary_lines, summary_record, write_json
 from landscape.engine import choose_engine
 from landscape.scan import ScanOptions, continue_scan, load_surface, open_run, run_settings, scan_directions
-from landscape.setup import Ingredients, ProblemOptions, build, gather
+from landscape.setup import PLACES, Ingredients, ProblemOptions, build, gather
 from landscape.store import RunStore
 from landscape.surface import Surface
 
@@ -24,7 +24,7 @@ def scan(problem: ProblemOptions, grid: ScanOptions, engine: EngineOptions, run:
     settings = run_settings(ingredients.description(), grid)
     if run.resume and RunStore.exists(folder):
         with RunStore.open(folder) as store:
-            store.check_settings(settings)
+            store.check_settings(settings, PLACES)
             finished = store.status == "finished" or store.get_meta("finished") is not None
     else:
         check_new_folder(folder)

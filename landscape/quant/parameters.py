@@ -15,6 +15,7 @@ With them, a `Scheme` and whether the images are kept exact say everything; weig
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -50,6 +51,14 @@ def to_parameters(network: QuantizedNetwork) -> dict[str, Tensor]:
     for layer, bias in network.biases.items():
         parameters[f"{layer}.bias"] = bias
     return parameters
+
+
+def parameters_sha256(network: QuantizedNetwork) -> str:
+    """SHA-256 (hexadecimal) of all names and values of `to_parameters`, in float64."""
+    digest = hashlib.sha256()
+    for name, value in to_parameters(network).items():
+        digest.update(name.encode() + b"\0" + value.double().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def from_parameters(

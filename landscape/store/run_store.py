@@ -143,13 +143,21 @@ class RunStore:
         settings: dict[str, Any] = self.get_meta("settings")
         return settings
 
-    def check_settings(self, settings: Mapping[str, JSON]) -> None:
+    def check_settings(self, settings: Mapping[str, JSON], ignoring: Collection[str] = ()) -> None:
         """Make sure that the run was made with these settings, so that it may be continued with them.
+
+        Args:
+            settings: All that decides the run's values.
+            ignoring: Keys that may differ, such as where a file lies whose digest is a setting too.
 
         Raises:
             UserError: When any differ; it names the first few with the run's value and the one asked for.
         """
-        found = list(differences(self.settings, json.loads(canonical(settings)), ""))
+        old, new = (
+            {key: value for key, value in side.items() if key not in ignoring}
+            for side in (self.settings, json.loads(canonical(settings)))
+        )
+        found = list(differences(old, new, ""))
         if not found:
             return
         shown = "; ".join(found[:_SHOWN_DIFFERENCES])

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from landscape.cli import main
+from landscape.models import load_model
 from landscape.store import RunStore
 
 QUICK = ["--images", "40", "--calib-images", "20", "--points", "3", "--engine", "reference"]
@@ -138,6 +139,17 @@ def write_images(folder: Path, count: int, classes: tuple[str, ...] = ("cat", "d
             for index in range(count // len(classes)):
                 pixels = torch.randint(0, 256, (16, 16, 3), generator=generator, dtype=torch.uint8)
                 Image.fromarray(pixels.numpy()).save(folder / split / name / f"{index}.png")
+
+
+def test_a_run_continues_when_the_same_weights_lie_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.pt", "b.pt"):
+        torch.save(load_model("digits_vit").module.state_dict(), tmp_path / name)
+    arguments = ["scan", "--block", "5", "--dims", "1", "--out", str(tmp_path / "run"), *QUICK]
+    assert main([*arguments, "--weights", str(tmp_path / "a.pt")]) == 0
+    assert main([*arguments, "--weights", str(tmp_path / "b.pt"), "--resume"]) == 0
+    assert "finished already" in capsys.readouterr().err
 
 
 # ---- bad input: one line, exit code 2, before any long work ------------------------------------------------------
