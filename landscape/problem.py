@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from landscape.curvature.operator import SurrogateCurvature
 from landscape.engine import Arithmetic, Evaluator
 from landscape.gradient import Gradient, Surrogate, gradient_at
 from landscape.images import ImageSet
@@ -131,6 +132,39 @@ class Problem:
             UserError: A name is unknown, the loss has no derivative, or a scale is not positive and finite.
         """
         return gradient_at(self, point, loss, estimator, images, dtype, progress)
+
+    def curvature(
+        self,
+        point: Tensor,
+        kind: str = "hessian",
+        loss: str = "infonce",
+        *,
+        relative: bool = True,
+        estimator: str = "straight-through",
+        images: int | Sequence[int] | None = None,
+        dtype: str = "float64",
+    ) -> SurrogateCurvature:
+        """Second derivatives of the mean loss over the scales that may move, as a scipy ``LinearOperator``.
+
+        They are those of the straight-through surrogate at the point; the loss itself has none. Curvature of the float
+        network: `landscape.curvature.float_network`.
+
+        Args:
+            point: float64 (dimension,), positive.
+            kind: ``hessian``, ``ggn`` or ``fisher``; see `SurrogateCurvature`.
+            loss: Name of a loss; any but ``top1``.
+            relative: Over relative coordinates e, s = point exp(e), as directions are; else over the scales.
+            estimator: As for `gradient`.
+            images: As for `gradient`.
+            dtype: As for `gradient`.
+
+        Returns:
+            float64 (dimension, dimension), symmetric; its `cost` counts images through the full network.
+
+        Raises:
+            UserError: A name is unknown, the loss has no derivative, or a scale is not positive and finite.
+        """
+        return SurrogateCurvature(self, point, kind, loss, relative=relative, how=estimator, images=images, dtype=dtype)
 
     def float_values(self) -> dict[str, float]:
         """Means of all losses of the float network."""

@@ -80,9 +80,9 @@ class ModelFit:
     most the radius, the centre included: 1 for a perfect prediction, 0 for one as good as the best constant.
 
     Attributes:
-        model: ``quadratic``: value, gradient and Hessian of the straight-through surrogate at the centre; ``surrogate``:
-            the surrogate itself; ``float-weights``: second order in the weights of the float network, at the weights
-            that the codes stand for.
+        model: ``quadratic``: value, gradient and Hessian of the straight-through surrogate at the centre;
+            ``surrogate``: the surrogate itself; ``float-weights``: second order in the weights of the float network, at
+            the weights that the codes stand for.
         loss: Name of the loss.
         radii: Ascending, in units of the coordinate.
         r2: R^2 at each radius.

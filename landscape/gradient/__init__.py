@@ -1,12 +1,13 @@
 """Gradients of a problem's loss over its scales: estimators by name, and finite differences."""
 
 from landscape.gradient.differences import Difference, coordinate_difference, directional_difference
-from landscape.gradient.estimate import Gradient, gradient_at
+from landscape.gradient.estimate import DTYPES, Gradient, gradient_at
 from landscape.gradient.frozen import surrogate_losses
 from landscape.gradient.straight_through import ESTIMATORS, Estimator, estimator
 from landscape.gradient.surrogate import Surrogate
 
 __all__ = [
+    "DTYPES",
     "ESTIMATORS",
     "Difference",
     "Estimator",

@@ -136,30 +136,37 @@ class SurrogatePasses:
         """A loss of the chosen images, float64 (chosen,), from the logits of all."""
         return loss_function(loss)(self._outputs(logits))[torch.tensor(self.chosen)]
 
-    def logits(self, leaf: Tensor) -> Iterator[tuple[list[int], Tensor]]:
+    def logits(self, leaf: Tensor, size: int | None = None) -> Iterator[tuple[list[int], Tensor]]:
         """The surrogate's logits of the chosen images, some at a time, as functions of `leaf`, the point.
+
+        Args:
+            leaf: The point; carries the graph.
+            size: Images at a time; the engine's chunk if None.
 
         Yields:
             Which images, and their logits in the surrogate's number type.
         """
         scales = self.problem.space.scales(leaf)
-        for rows, selected in self.chunks():
+        for rows, selected in self.chunks(size):
             # Anew for each chunk: its graph is freed after the backward pass.
             weights = self.surrogate.moved_weights(self.network, scales, self.how)
             yield rows, self.surrogate.logits(self.network, scales, weights, selected, len(rows), self.how)
 
-    def chunks(self) -> Iterator[tuple[list[int], dict[str, Value]]]:
+    def chunks(self, size: int | None = None) -> Iterator[tuple[list[int], dict[str, Value]]]:
         """Exact values of the chosen images, some at a time; see `Evaluator.passes`."""
         graph = self.problem.network.graph
         for part, values in self.problem.evaluator.passes(self.network, self.surrogate.quantized, self._set):
             count = part.stop - part.start
             local = [index for index in range(count) if part.start + index in self._set]
-            if len(local) < count:
-                values = {
-                    name: _rows(value, local, count) if graph[name].shape[:1] == (-1,) else value
-                    for name, value in values.items()
-                }
-            yield [part.start + index for index in local], values
+            step = len(local) if size is None else size
+            for some in (local[i : i + step] for i in range(0, len(local), step)):
+                selected = values
+                if len(some) < count:
+                    selected = {
+                        name: _rows(value, some, count) if graph[name].shape[:1] == (-1,) else value
+                        for name, value in values.items()
+                    }
+                yield [part.start + index for index in some], selected
 
     @property
     def _set(self) -> set[int]:

@@ -7,7 +7,7 @@ derivatives are computed in the pass's number type; no flipped code spreads thro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -50,7 +50,7 @@ class Surrogate(FloatPass):
 
     def __init__(self, centre: Reference, changing: set[str], names: tuple[str, ...], dtype: torch.dtype) -> None:
         network = centre.network
-        super().__init__(_cast(network, dtype))
+        super().__init__(cast_graph(network.graph, dtype, network.biases))
         self.dtype = dtype
         self.names = frozenset(names)
         self._nodes = [node for node in self.graph if node.name in changing]
@@ -60,7 +60,7 @@ class Surrogate(FloatPass):
             if node.name in network.weights and f"{node.name}.weight" not in self.names
         }
         self._weights: dict[str, Tensor] = {}
-        self._operations["unary"] = _unary
+        self._operations["unary"] = unary
         self.quantized = {
             node.name for node in self._nodes if node.name in network.activations or node.name in network.placements
         }
@@ -201,20 +201,21 @@ def number(value: Value, dtype: torch.dtype) -> Tensor:
     return (value.value() if isinstance(value, Codes) else value).to(dtype)
 
 
-def _unary(node: Node, values: Any) -> Tensor:
+def unary(node: Node, values: Sequence[Tensor]) -> Tensor:
+    """An activation function that PyTorch can differentiate."""
     options = {key: value for key, value in node.attrs.items() if key != "function"}
     return UNARY[node.attrs["function"]](values[0], **options)
 
 
-def _cast(network: QuantizedNetwork, dtype: torch.dtype) -> Graph:
-    """The graph with all its numbers in another type, and with the biases that the network has in their place."""
+def cast_graph(graph: Graph, dtype: torch.dtype, biases: Mapping[str, Tensor] | None = None) -> Graph:
+    """A graph with all its numbers in another type, and with other biases in place of some."""
 
     def cast(value: Any) -> Any:
         return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
     nodes = {}
-    for node in network.graph:
-        bias = network.biases.get(node.name, node.bias)
+    for node in graph:
+        bias = (biases or {}).get(node.name, node.bias)
         attrs = {key: cast(value) for key, value in node.attrs.items()}
         nodes[node.name] = replace(node, weight=cast(node.weight), bias=cast(bias), attrs=attrs)
-    return replace(network.graph, nodes=nodes)
+    return replace(graph, nodes=nodes)
