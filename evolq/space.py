@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -151,6 +151,27 @@ class NetworkSpace:
         """The network at a point; parameters that did not move are shared with the start."""
         scales, zero_points = self.parameters(point)
         return self.network.with_parameters(scales, zero_points)
+
+    def point(self, scales: Mapping[str, torch.Tensor], zero_points: Mapping[str, torch.Tensor]) -> FloatArray:
+        """The coordinates of given scales and zero points; what is not given, or does not move, stays at the start.
+
+        Args:
+            scales: By name, in the network's own shapes.
+            zero_points: By name, likewise.
+
+        Raises:
+            ValueError: The channels of a layer are tied, so that these parameters may not be reachable.
+        """
+        found = np.zeros(self.info.dimension)
+        for part in self._parts:
+            given = zero_points if part.integer else scales
+            if part.name not in given:
+                continue
+            values = given[part.name].reshape(-1).double().numpy()
+            if _size(part) != len(values):
+                raise ValueError(f"{part.name} has {len(values)} channels, which are tied in this space")
+            found[part.columns] = values - part.start if part.integer else np.log(values / part.start)
+        return found
 
     def names_of_group(self, group: int) -> tuple[str, ...]:
         """Scales of a group, also where only their zero points move."""
