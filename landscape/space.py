@@ -55,7 +55,7 @@ class ScaleSpace:
         """
         if point.shape != self.centre.shape:
             raise ValueError(f"point has shape {tuple(point.shape)}; expected {tuple(self.centre.shape)}")
-        parts = torch.split(point, self.sizes)
+        parts = torch.split(point, list(self.sizes))
         return {
             name: part.reshape(()) if name.endswith(".output") else part
             for name, part in zip(self.names, parts, strict=True)
@@ -93,8 +93,8 @@ def select_names(
     Args:
         graph: The network.
         names: All its scales.
-        block: An attention block, counted from 0 through the network: its qkv and proj (as Evol-Q, **released**), or for
-            activations all quantizers inside its attention module.
+        block: An attention block, counted from 0 through the network: its qkv and proj (as Evol-Q, **released**), or
+            for activations all quantizers inside its attention module.
         layers: Instead, a pattern with ``*`` and ``?`` for names of layers: ``blocks.3.mlp.*``. Several with commas.
         which: ``weight``, ``activation`` or ``both``.
 
@@ -165,8 +165,8 @@ def draw_directions(
 
     Args:
         space: The scales.
-        kind: ``gaussian``: independent normal numbers, the second direction made orthogonal to the first; ``sign``: +1 or
-            -1 for every scale; ``channels``: each direction moves a single scale, drawn at random (the figure recipe
+        kind: ``gaussian``: independent normal numbers, the second direction made orthogonal to the first; ``sign``: +1
+            or -1 for every scale; ``channels``: each direction moves a single scale, drawn at random (the figure recipe
             that follows the **paper**), or given by `channels`.
         count: 1 or 2.
         seed: Of the draw; the first direction is the same for either count.
