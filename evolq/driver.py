@@ -17,7 +17,9 @@ from landscape.errors import UserError
 from landscape.store import StepRow
 from landscape.trajectory import NO_BLOCK
 
-Record = Callable[[Sequence[StepRow], bytes], None]
+Record = Callable[[Sequence[StepRow], bytes, bytes | None], None]
+"""Keeps points, the state after them, and (with the first) what of the optimizer never changes."""
+
 Judge = Callable[[FloatArray], float]
 """Top-1 on the test images, for the released rule that selects by it."""
 
@@ -35,6 +37,8 @@ class Course:
         judged_value: With the released rule: the best top-1 of a checkpoint on the test images, percent.
         judged_point: Where.
         looks: With the released rule: how often the test images were looked at.
+        part_point: The last point that was measured on some parts of the search images.
+        part_values: Its losses on the parts, NaN where it was not measured.
     """
 
     spent: int = 0
@@ -45,13 +49,17 @@ class Course:
     judged_value: float = -np.inf
     judged_point: FloatArray | None = None
     looks: int = 0
+    part_point: FloatArray = field(default_factory=lambda: np.zeros(0))
+    part_values: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs of it."""
         return {name: getattr(self, name) for name in _KEPT}
 
 
-_KEPT = ("spent", "seconds", "best_value", "best_point", "judged_value", "judged_point", "looks")
+_KEPT = (
+    "spent", "seconds", "best_value", "best_point", "judged_value", "judged_point", "looks", "part_point", "part_values",
+)  # fmt: skip
 
 
 class Driver:
@@ -91,11 +99,12 @@ class Driver:
         """Tell somebody the number of images that each step cost."""
         self._advance = advance
 
-    def run(self, state: bytes | None = None) -> FloatArray:
+    def run(self, state: bytes | None = None, static: bytes | None = None) -> FloatArray:
         """Run to the end of the budget, or of the method.
 
         Args:
             state: As recorded, to go on from there; a new run without it.
+            static: As recorded with the first point.
 
         Returns:
             The point that the run ends with: the method's own result, else the best that was measured on all search
@@ -104,6 +113,8 @@ class Driver:
         if state is None:
             self._begin()
         else:
+            assert static is not None
+            self.optimizer.load_static_dict(unpack(static))
             self._load(state)
         self._began = time.perf_counter() - self.course.seconds
         while self._step():
@@ -112,14 +123,16 @@ class Driver:
 
     def _begin(self) -> None:
         start = Query(np.zeros((1, self.objective.info.dimension)))
-        (value,) = self.objective.answer(start).values
-        self.course.best_value = float(value)
+        answer = self.objective.answer(start)
+        value = float(answer.values[0])
+        self.course.best_value = value
+        self.optimizer.know(answer)
         before = self.objective.spent
         self.optimizer.bind(self.objective)
-        rows = [self._row(start, 0, float(value), True, 0)]
+        rows = [self._row(start, 0, value, True, 0)]
         self.course.spent += self.objective.spent - before
         self._advance(self.course.spent)
-        self._keep(rows)
+        self._keep(rows, pack(self.optimizer.static_dict()))
 
     def _step(self) -> bool:
         query = self.optimizer.ask()
@@ -152,17 +165,33 @@ class Driver:
         """Rows of an answer; updates what is known to be best."""
         query, info = answer.query, self.objective.info
         each = answer.cost // len(query.points)
-        whole = query.parts is None and query.images is None
         images = each // 3 if query.gradient else each
         rows = []
-        for point, value in zip(query.points, answer.values.tolist(), strict=True):
+        for index, (point, value) in enumerate(zip(query.points, answer.values.tolist(), strict=True)):
             self.course.spent += each
-            if whole and (value < self.course.best_value or np.isnan(self.course.best_value)):
-                self.course.best_value, self.course.best_point = value, point.copy()
+            whole = self._whole(answer, index)
+            if whole < self.course.best_value or (np.isnan(self.course.best_value) and not np.isnan(whole)):
+                self.course.best_value, self.course.best_point = whole, point.copy()
             rows.append(self._row(Query(point[None], query.group), each, value, bool(accepted), images))
         self._advance(answer.cost)
         assert info.dimension == query.points.shape[1]
         return rows
+
+    def _whole(self, answer: Answer, index: int) -> float:
+        """The loss on all search images, if this answer completes it; else NaN.
+
+        A point that was measured on some parts, and is right afterwards measured on the others, has been measured.
+        """
+        query, info = answer.query, self.objective.info
+        if query.images is not None or answer.part_values is None:
+            return float(answer.values[index]) if query.images is None else np.nan
+        if query.parts is None:
+            return float(answer.values[index])
+        if self.course.part_point.tobytes() != query.points[index].tobytes():
+            self.course.part_point = query.points[index].copy()
+            self.course.part_values = np.full(len(info.parts), np.nan)
+        self.course.part_values[list(query.parts)] = answer.part_values[index]
+        return float(np.average(self.course.part_values, weights=info.parts))
 
     def _row(self, query: Query, cost: int, value: float, accepted: bool, images: int) -> StepRow:
         course = self.course
@@ -177,13 +206,13 @@ class Driver:
             query.points[0].copy() if self._keep_points else None,
         )
 
-    def _keep(self, rows: list[StepRow]) -> None:
+    def _keep(self, rows: list[StepRow], static: bytes | None = None) -> None:
         self.course.seconds = time.perf_counter() - self._began
         if self._record is None:
             self.course.steps.extend(rows)
             return
         state = {"optimizer": self.optimizer.state_dict(), "course": self.course.state(), "group": self._group}
-        self._record(rows, pack(state))
+        self._record(rows, pack(state), static)
 
     def _load(self, state: bytes) -> None:
         found = unpack(state)

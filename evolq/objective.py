@@ -83,20 +83,28 @@ class FunctionObjective:
         function, slope = self.function, self.slope
         assert callable(function)
         values = np.array([float(function(point, images)) for point in query.points])
-        gradients = None
+        part_values = gradients = None
+        if query.gradient is None:
+            rows, chosen = part_rows(self.info), measured_parts(query, self.info)
+            part_values = np.array([[float(function(point, rows[part])) for part in chosen] for point in query.points])
         if query.gradient is not None:
             if not callable(slope):
                 raise UserError("this problem has no gradient; choose a method that needs values only")
             gradients = np.stack([slope(point, images) for point in query.points])
         cost = self.cost(query)
         self.spent += cost
-        return Answer(query, values, gradients, cost)
+        return Answer(query, values, part_values, gradients, cost)
 
 
 def part_rows(info: SpaceInfo) -> list[npt.NDArray[np.int64]]:
     """Indices of the images of each part: consecutive."""
     ends = np.cumsum(info.parts)
     return [np.arange(end - size, end) for end, size in zip(ends, info.parts, strict=True)]
+
+
+def measured_parts(query: Query, info: SpaceInfo) -> tuple[int, ...]:
+    """The parts that a query without a gradient is measured on, in order."""
+    return tuple(range(len(info.parts))) if query.parts is None else query.parts
 
 
 def rows_of(query: Query, info: SpaceInfo) -> npt.NDArray[np.int64]:
@@ -139,13 +147,18 @@ class NetworkObjective:
 
     def answer(self, query: Query) -> Answer:
         """See `Objective`."""
-        if query.gradient is not None:
-            answer = self._differentiate(query)
-        else:
-            values = [float(self.losses(point, query.group, query.parts)[self.loss].mean()) for point in query.points]
-            answer = Answer(query, np.array(values), None, self.cost(query))
+        answer = self._measure(query) if query.gradient is None else self._differentiate(query)
         self.spent += answer.cost
         return answer
+
+    def _measure(self, query: Query) -> Answer:
+        ends = np.cumsum([self.info.parts[part] for part in measured_parts(query, self.info)])[:-1]
+        values, part_values = [], []
+        for point in query.points:
+            losses = self.losses(point, query.group, query.parts)[self.loss]
+            values.append(float(losses.mean()))
+            part_values.append([float(part.mean()) for part in np.split(losses, ends)])
+        return Answer(query, np.array(values), np.array(part_values), None, self.cost(query))
 
     def losses(
         self, point: FloatArray, group: int | None = None, parts: tuple[int, ...] | None = None
@@ -202,7 +215,7 @@ class NetworkObjective:
             values.append(found.value)
             gradients.append(self.space.gather(found.relative.numpy()))
             cost += found.cost
-        return Answer(query, np.array(values), np.stack(gradients), cost)
+        return Answer(query, np.array(values), None, np.stack(gradients), cost)
 
     def _scales(self, point: FloatArray) -> torch.Tensor:
         network = self.space.at(point)

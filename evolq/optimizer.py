@@ -58,12 +58,15 @@ class Answer:
     Attributes:
         query: As it was asked.
         values: The loss of each point, float64 (n,); NaN where it is NaN.
+        part_values: The same for each measured part of the search images, float64 (n, parts); their mean, weighted with
+            the parts' sizes, is the value. None with a gradient.
         gradients: dL/de, float64 (n, dimension), if it was asked for.
         cost: What the answer cost, in images through the full network.
     """
 
     query: Query
     values: FloatArray
+    part_values: FloatArray | None = None
     gradients: FloatArray | None = None
     cost: int = 0
 
@@ -89,6 +92,8 @@ class Optimizer:
 
     needs: ClassVar[Needs] = "values"
     STATE: ClassVar[tuple[str, ...]] = ()
+    STATIC: ClassVar[tuple[str, ...]] = ()
+    """Attributes that `bind` sets and nothing changes afterwards: kept once, not with every step."""
     Options: ClassVar[type[Any]] = NoOptions
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
     SPACE: ClassVar[dict[str, Any]] = {}
@@ -140,8 +145,11 @@ class Optimizer:
     def bind(self, problem: Any) -> None:
         """Take what is needed besides values; called once before the first `ask`, not when a run is resumed.
 
-        Only for `needs` = ``curvature``: what is taken must be kept in `STATE`. What it costs is counted.
+        Only for `needs` = ``curvature``: what is taken must be kept in `STATE` or `STATIC`. What it costs is counted.
         """
+
+    def know(self, start: Answer) -> None:
+        """Learn what the start is worth, which costs nothing; called once, before the first `ask`."""
 
     def ask(self) -> Query | None:
         """The points wanted next; None when the optimizer has nothing more to do."""
@@ -165,6 +173,15 @@ class Optimizer:
             "generator": generator_state(self.generator),
             **{name: getattr(self, name) for name in self.STATE},
         }
+
+    def static_dict(self) -> dict[str, Any]:
+        """What `bind` has set for good."""
+        return {name: getattr(self, name) for name in self.STATIC}
+
+    def load_static_dict(self, static: dict[str, Any]) -> None:
+        """Take what `static_dict` gave."""
+        for name in self.STATIC:
+            setattr(self, name, static[name])
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken, bit for bit."""

@@ -239,8 +239,10 @@ def run_method(study: Study, method: MethodOptions, store: RunStore, progress: P
         table.add(name, _about(study, method, objective))
     result = table.result(name)
     if result is None:
-        driver = _driver(study, objective, optimizer, lambda rows, state: table.append(name, rows, state))
-        point = _drive(driver, method, table.state(name), progress)
+        driver = _driver(
+            study, objective, optimizer, lambda rows, state, static: table.append(name, rows, state, static)
+        )
+        point = _drive(driver, method, table.state(name), table.static(name), progress)
         found = _judge(study, objective, driver, method, point)
         _keep(store, table, method, found)
         result = found.result
@@ -261,7 +263,7 @@ def _in_memory(study: Study, method: MethodOptions, progress: Progress) -> Found
     objective = study.objective(method.space())
     optimizer = method.optimizer(objective, study.options.images_to_spend())
     driver = _driver(study, objective, optimizer, None)
-    point = _drive(driver, method, None, progress)
+    point = _drive(driver, method, None, None, progress)
     return _judge(study, objective, driver, method, point)
 
 
@@ -273,10 +275,12 @@ def _driver(study: Study, objective: NetworkObjective, optimizer: Optimizer, rec
     return Driver(objective, optimizer, study.options.images_to_spend(), record, study.options.keep_points, judge)
 
 
-def _drive(driver: Driver, method: MethodOptions, state: bytes | None, progress: Progress) -> FloatArray:
+def _drive(
+    driver: Driver, method: MethodOptions, state: bytes | None, static: bytes | None, progress: Progress
+) -> FloatArray:
     with progress(method.name, driver.budget) as advance:
         driver.tell_progress(advance)
-        return driver.run(state)
+        return driver.run(state, static)
 
 
 def _about(study: Study, method: MethodOptions, objective: NetworkObjective) -> dict[str, Any]:

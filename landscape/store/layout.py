@@ -31,7 +31,7 @@ CREATE TABLE point_images (point INTEGER NOT NULL, name TEXT NOT NULL, data BLOB
 """
 TRAJECTORY_TABLES = (
     "CREATE TABLE IF NOT EXISTS trajectories (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, about TEXT NOT NULL, "
-    "state BLOB, result TEXT)",
+    "state BLOB, static BLOB, result TEXT)",
     "CREATE TABLE IF NOT EXISTS steps (trajectory INTEGER NOT NULL, step INTEGER NOT NULL, cost, value, best, seconds, "
     "block INTEGER NOT NULL, accepted INTEGER NOT NULL, images INTEGER NOT NULL, coordinates BLOB, "
     "UNIQUE (trajectory, step))",

@@ -80,13 +80,14 @@ class TrajectoryTable:
                 raise ValueError(f"trajectory {name!r} is stored already")
             connection.execute("INSERT INTO trajectories (name, about) VALUES (?, ?)", (name, canonical(about)))
 
-    def append(self, name: str, steps: Sequence[StepRow], state: bytes) -> None:
+    def append(self, name: str, steps: Sequence[StepRow], state: bytes, static: bytes | None = None) -> None:
         """Store points and the optimizer's state after them: together, or not at all.
 
         Args:
             name: Of the trajectory.
             steps: The points, in order.
-            state: All that the run needs to go on from here; replaces the one before.
+            state: What the run needs to go on from here; replaces the one before.
+            static: What it needs besides and never changes; given once.
 
         Raises:
             ValueError: There is no trajectory of that name.
@@ -100,13 +101,16 @@ class TrajectoryTable:
                 [_row(identity, count + offset, step) for offset, step in enumerate(steps)],
             )
             connection.execute("UPDATE trajectories SET state = ? WHERE id = ?", (state, identity))
+            if static is not None:
+                connection.execute("UPDATE trajectories SET static = ? WHERE id = ?", (static, identity))
 
     def finish(self, name: str, result: Mapping[str, JSON]) -> None:
         """Keep what a trajectory ended with; the optimizer's state is dropped, for nothing goes on from there."""
         identity = self._identity(name)
         with self._store.transaction() as connection:
             connection.execute(
-                "UPDATE trajectories SET result = ?, state = NULL WHERE id = ?", (canonical(result), identity)
+                "UPDATE trajectories SET result = ?, state = NULL, static = NULL WHERE id = ?",
+                (canonical(result), identity),
             )
 
     def names(self) -> list[str]:
@@ -124,6 +128,11 @@ class TrajectoryTable:
         """The optimizer's state after the last stored point; None before the first and after the end."""
         state: bytes | None = self._column("state", name)
         return state
+
+    def static(self, name: str) -> bytes | None:
+        """What of the optimizer never changes; None before the first point and after the end."""
+        static: bytes | None = self._column("static", name)
+        return static
 
     def result(self, name: str) -> dict[str, Any] | None:
         """What the trajectory ended with; None while it goes on."""
