@@ -32,7 +32,7 @@ from landscape.quant.softmax import SoftmaxKind, SoftmaxTable, log_int_softmax, 
 from landscape.quant.steps import StepTable, step_table
 
 EXACT_INPUT_STEP = 2.0**-24
-"""Grid of images that are not quantized: below half a float32 step of any pixel, and integer, so that sums are exact."""
+"""Grid of images that are not quantized: below half a float32 step of any pixel; on it sums are exact."""
 
 LARGEST_LOG2_CODE = 43
 """Of Log-Int-Softmax: a row of 2^13 terms, the largest 2^30 times the smallest, gives no probability below 2^-43."""
@@ -181,7 +181,8 @@ class Reference(FloatPass):
         a, b = values
         if not isinstance(a, Codes) or not isinstance(b, Codes):
             return None
-        return torch.matmul(a.integers.double(), b.integers.double()) * (a.scale * b.scale * node.attrs["scale"])
+        factor: float = a.scale * b.scale * node.attrs["scale"]
+        return torch.matmul(a.integers.double(), b.integers.double()) * factor
 
     def _mask_add(self, node: Node, values: Sequence[Value]) -> Value | None:
         (x,) = values
@@ -251,8 +252,9 @@ class Reference(FloatPass):
         if not isinstance(x, Codes):
             return None
         kernel, stride, padding = (node.attrs[key] for key in ("kernel", "stride", "padding"))
+        window: int = kernel[0] * kernel[1]
         sums = functional.avg_pool2d(x.integers.double(), kernel, stride, padding, divisor_override=1)
-        return sums * x.scale / (kernel[0] * kernel[1])
+        return sums * x.scale / window
 
     def _moved(self, node: Node, values: Sequence[Value]) -> Value | None:
         (x,) = values
