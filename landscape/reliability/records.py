@@ -52,15 +52,15 @@ class Descent:
 
     Attributes:
         coordinates: Of the point where it starts.
-        estimator: Name of the gradient estimate; ``random`` for a random direction, whichever way falls first.
+        estimator: Name of the gradient estimate; ``random`` for a random direction.
         images: ``calibration`` (those that the gradient is of) or ``test``.
         loss: Name of the loss.
         steps: t, ascending, in units of the coordinate (0.01 moves the scales by about 1 %).
         change: Loss there minus loss at the start.
         low: Lower end of its 95 % bootstrap interval over images.
         high: Upper end.
-        predicted: Change that the gradient predicts, -t rms(g) * dimension.
-        falls_until: The first step whose change is not negative; None if it falls over all steps.
+        predicted: Change that the gradient predicts, -t rms(g) * dimension; NaN for a random direction.
+        falls_until: The first step with a loss above the start's; None if there is none.
         best_step: The step of the lowest loss, 0.0 if none is below the start.
         best_change: The change there.
         flipped: Share of weight codes flipped at each step.
