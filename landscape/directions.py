@@ -116,8 +116,8 @@ def through_points(space: ScaleSpace, points: Sequence[Tensor]) -> tuple[Tensor,
         points: One or two points, each float64 (dimension,).
 
     Returns:
-        Directions, float64 (len(points), dimension); and the coordinates of the points along them, (points, directions):
-        on a line, the first solution lies at coordinate [0, 0].
+        Directions, float64 (len(points), dimension); and the coordinates of the points along them, (points,
+        directions): on a line, the solution lies at coordinate [0, 0].
 
     Raises:
         UserError: A point is the centre, or the points lie on one line with it.

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from landscape.directions import ALL_DIRECTIONS, directions_for
 from landscape.errors import UserError
 from landscape.problem import Evaluation, Problem
 from landscape.progress import Progress, silent
 from landscape.setup import PLACES, stored_arrays
-from landscape.space import DIRECTIONS, draw_directions
 from landscape.store import RunStore
 from landscape.surface import Surface
 
@@ -28,7 +28,8 @@ class ScanOptions:
     """The grid.
 
     Attributes:
-        direction: ``gaussian``, ``sign`` or ``channels``; see `landscape.space.draw_directions`.
+        direction: ``gaussian``, ``sign`` or ``channels`` (see `landscape.space.draw_directions`), ``gradient`` or
+            ``eigenvectors`` (of infoNCE's straight-through surrogate at the centre; see `landscape.directions`).
         dims: 1 for a line, 2 for a plane.
         points: Along each direction; odd, so that the centre is on the grid.
         radius: Largest coordinate: 0.05 moves the scales by about 5 % (root mean square).
@@ -45,8 +46,8 @@ class ScanOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.direction not in DIRECTIONS:
-            raise UserError(f"--direction {self.direction!r} is unknown; give one of {', '.join(DIRECTIONS)}")
+        if self.direction not in ALL_DIRECTIONS:
+            raise UserError(f"--direction {self.direction!r} is unknown; give one of {', '.join(ALL_DIRECTIONS)}")
         if self.dims not in (1, 2):
             raise UserError(f"--dims {self.dims} is not possible; give 1 for a line or 2 for a plane")
         if self.points < 3 or self.points % 2 == 0:
@@ -123,7 +124,7 @@ def scan(
 
 def scan_directions(problem: Problem, grid: ScanOptions) -> Tensor:
     """The directions of a grid, float64 (dims, dimension)."""
-    return draw_directions(problem.space, grid.direction, grid.dims, grid.seed)
+    return directions_for(problem, grid.direction, grid.dims, grid.seed)
 
 
 def run_settings(description: Mapping[str, Any], grid: ScanOptions) -> dict[str, Any]:
