@@ -1,5 +1,21 @@
 """Roughness of a surface, and whether it is real: measures, their intervals, the noise floor, replication."""
 
+from landscape.roughness.estimate import SquaredEstimate, squared_estimate
+from landscape.roughness.forms import FORMS, Form
+from landscape.roughness.information import InformationContent, information_content
+from landscape.roughness.measures import (
+    correlation_length,
+    largest_jump,
+    plateau_share,
+    quadratic_r2,
+    quadratic_residual,
+    relative_second_difference,
+    second_difference,
+    spread,
+    total_variation,
+)
+from landscape.roughness.noise_floor import noise_floor
+from landscape.roughness.quadratic import quadratic_fit
 from landscape.roughness.records import (
     Measure,
     NoiseFloor,
@@ -9,13 +25,40 @@ from landscape.roughness.records import (
     SizeCurve,
     Span,
 )
+from landscape.roughness.replication import replication
+from landscape.roughness.report import roughness
+from landscape.roughness.topology import MergeTree, count_minima, merge_tree, persistence_diagram, smad
 
 __all__ = [
+    "FORMS",
+    "Form",
+    "InformationContent",
     "Measure",
+    "MergeTree",
     "NoiseFloor",
     "PopulationEstimate",
     "Replication",
     "Roughness",
     "SizeCurve",
     "Span",
+    "SquaredEstimate",
+    "correlation_length",
+    "count_minima",
+    "information_content",
+    "largest_jump",
+    "merge_tree",
+    "noise_floor",
+    "persistence_diagram",
+    "plateau_share",
+    "quadratic_fit",
+    "quadratic_r2",
+    "quadratic_residual",
+    "relative_second_difference",
+    "replication",
+    "roughness",
+    "second_difference",
+    "smad",
+    "spread",
+    "squared_estimate",
+    "total_variation",
 ]

@@ -40,7 +40,7 @@ class Measure:
 
     @property
     def rough(self) -> bool | None:
-        """Whether the value lies beyond its floor; None where value or floor is unknown."""
+        """Whether the value lies beyond its floor: more than a bowl and noise show; None where either is unknown."""
         if self.rougher is None or math.isnan(self.value) or math.isnan(self.floor):
             return None
         return self.value > self.floor if self.rougher == "above" else self.value < self.floor
@@ -90,8 +90,9 @@ class PopulationEstimate:
         share: estimate / measured: the part that replicates on other images.
         images: N.
         unit_images: Images of one independent unit: 1, or a batch where the value couples the images of a batch.
-        images_needed: To find a surface of the estimated roughness rough 4 times of 5 (power 0.8); infinity if none.
-        detectable: Smallest squared measure that N images find rough 4 times of 5.
+        images_needed: For the measured value to be above its floor 4 times of 5 (power 0.8), if the population's is as
+            estimated; infinity if that is not positive.
+        detectable: Smallest population value that is above the floor of N images 4 times of 5.
         curve: Against the number of images.
     """
 
@@ -113,8 +114,8 @@ class PopulationEstimate:
     curve: SizeCurve
 
     @property
-    def rough(self) -> bool:
-        """Whether more is measured than noise alone would show."""
+    def above_floor(self) -> bool:
+        """Whether more is measured than noise alone would show: then the population's is not zero."""
         return self.measured > self.floor
 
     @property
@@ -124,7 +125,7 @@ class PopulationEstimate:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data; what is no finite number is None."""
-        return {**_plain(self), "rough": self.rough, "rms": _number(self.rms)}
+        return {**_plain(self), "above_floor": self.above_floor, "rms": _number(self.rms)}
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ class NoiseFloor:
 
     def __getitem__(self, name: str) -> PopulationEstimate:
         """The estimate of that name."""
-        return _named(self.estimates, name)
+        return {estimate.name: estimate for estimate in self.estimates}[name]
 
     def __iter__(self) -> Iterator[PopulationEstimate]:
         """Over the estimates."""
@@ -248,7 +249,16 @@ class Roughness:
 
     def __getitem__(self, name: str) -> Measure:
         """The measure of that name."""
-        return _named(self.measures, name)
+        return {measure.name: measure for measure in self.measures}[name]
+
+    @property
+    def rough(self) -> bool | None:
+        """The verdict: whether the surface is more jagged than noise makes a bowl; None without per-image values.
+
+        One test, at the level of the record, of the mean squared second difference beyond the best quadratic. The
+        single measures have floors of their own, and of many measures some exceed theirs by chance.
+        """
+        return self.noise["jaggedness"].above_floor if self.noise is not None else None
 
     def __iter__(self) -> Iterator[Measure]:
         """Over the measures."""
@@ -256,20 +266,13 @@ class Roughness:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data; what is no finite number is None."""
-        return _plain(self)
+        return {**_plain(self), "rough": self.rough}
 
     def __repr__(self) -> str:
         """Tables."""
         from landscape.roughness.text import roughness_lines
 
         return "\n".join(roughness_lines(self))
-
-
-def _named(records: tuple[Any, ...], name: str) -> Any:
-    for record in records:
-        if record.name == name:
-            return record
-    raise KeyError(f"{name!r} is none of {', '.join(record.name for record in records)}")
 
 
 def _plain(record: Any) -> dict[str, Any]:
