@@ -85,7 +85,7 @@ def summary_html(surface: Surface) -> str:
 def _summary_row(surface: Surface, name: str) -> str:
     text = value_text(name)
     z = surface.values[name] * text.factor
-    float_level = surface.reference.get("float", {}).get(name, np.nan) * text.factor
+    float_level = (surface.reference.get("float") or {}).get(name, np.nan) * text.factor
     numbers = [float_level, float(z[surface.centre_index])]
     if np.isnan(z).all():
         numbers += [np.nan] * 3

@@ -133,7 +133,7 @@ def _value_info(surface: Surface, name: str, level: float) -> ValueInfo:
     low = high = None
     if name in surface.per_image:
         low, high = (end * text.factor for end in surface.interval(name, level=level))
-    float_level = surface.reference.get("float", {}).get(name)
+    float_level = (surface.reference.get("float") or {}).get(name)
     return ValueInfo(
         name=name,
         text=text,
