@@ -40,9 +40,39 @@ def bootstrap_means(differences: FloatArray, draws: int, seed: int) -> FloatArra
     kept = differences[usable]
     for start in range(0, draws, block):
         stop = min(start + block, draws)
-        counts = generator.multinomial(images, np.full(images, 1 / images), size=stop - start)
-        means[usable, start:stop] = kept @ counts.T.astype(np.float64) / images
+        means[usable, start:stop] = kept @ bootstrap_counts(images, stop - start, generator).T / images
     return means
+
+
+def multiplier_noise(samples: FloatArray, draws: int, seed: int) -> FloatArray:
+    """What the choice of units could add to their mean: sum_i g_i (x_i - mean) / sqrt(n (n - 1)), g_i normal.
+
+    The multiplier bootstrap: normal, and of exactly the estimated covariance S / n between points, also for few units,
+    where resampling with replacement would often draw the same ones (and has only (n - 1) / n of it).
+
+    Args:
+        samples: Shape (points, n), n > 1.
+        draws: Number of resamples.
+        seed: Of the multipliers, which all points share.
+
+    Returns:
+        Noise around zero, shape (points, draws). A row that holds a non-finite value is NaN throughout.
+    """
+    units = samples.shape[1]
+    usable = np.isfinite(samples).all(axis=1)
+    centred = samples[usable] - samples[usable].mean(axis=1, keepdims=True)
+    generator = np.random.default_rng(seed)
+    noise = np.full((len(samples), draws), np.nan)
+    block = max(1, _COUNTS_PER_BLOCK // units)
+    for start in range(0, draws, block):
+        multipliers = generator.standard_normal((min(block, draws - start), units))
+        noise[usable, start : start + len(multipliers)] = centred @ multipliers.T / np.sqrt(units * (units - 1))
+    return noise
+
+
+def bootstrap_counts(images: int, draws: int, generator: np.random.Generator) -> FloatArray:
+    """How often each image is in each resample, shape (draws, images); rows sum to `images`."""
+    return generator.multinomial(images, np.full(images, 1 / images), size=draws).astype(np.float64)
 
 
 def bootstrap_interval(

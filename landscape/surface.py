@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from matplotlib.figure import Figure
 
+    from landscape.roughness.records import NoiseFloor, Replication, Roughness
+
 VALUE_NAMES = ("loss", "top1", "infonce", "flip_rate")
 """Values of a scan, in the order of the columns of a table."""
 
@@ -206,6 +208,30 @@ class Surface:
         errors = np.full(len(differences), np.nan)
         errors[finite] = differences[finite].std(axis=1, ddof=1) / np.sqrt(images)
         return errors.reshape(self.shape)
+
+    def roughness(
+        self, value: str = "loss", *, images: int | None = None, level: float = 0.95, draws: int = 1000, seed: int = 0
+    ) -> Roughness:
+        """Measures of roughness with intervals and floors; see `landscape.roughness.roughness`."""
+        from landscape.roughness import roughness
+
+        return roughness(self, value, images=images, level=level, draws=draws, seed=seed)
+
+    def noise_floor(
+        self, value: str = "loss", *, images: int | None = None, level: float = 0.95, seed: int = 0
+    ) -> NoiseFloor:
+        """How much of the roughness is the population's; see `landscape.roughness.noise_floor`."""
+        from landscape.roughness import noise_floor
+
+        return noise_floor(self, value, images=images, level=level, seed=seed)
+
+    def replication(
+        self, value: str = "loss", *, images: int | None = None, splits: int = 200, seed: int = 0
+    ) -> Replication:
+        """Agreement of disjoint halves of the images; see `landscape.roughness.replication`."""
+        from landscape.roughness import replication
+
+        return replication(self, value, images=images, splits=splits, seed=seed)
 
     def plot(self, value: str = "loss", *, width: float | None = None) -> Figure:
         """Draw for paper: a curve with its interval, or a heat map with contours.

@@ -1,5 +1,12 @@
 """Roughness of a surface, and whether it is real: measures, their intervals, the noise floor, replication."""
 
+from landscape.roughness.compare import (
+    GeneralisationGap,
+    RankCorrelation,
+    generalisation_gap,
+    rank_correlations,
+    rank_lines,
+)
 from landscape.roughness.estimate import SquaredEstimate, squared_estimate
 from landscape.roughness.forms import FORMS, Form
 from landscape.roughness.information import InformationContent, information_content
@@ -32,11 +39,13 @@ from landscape.roughness.topology import MergeTree, count_minima, merge_tree, pe
 __all__ = [
     "FORMS",
     "Form",
+    "GeneralisationGap",
     "InformationContent",
     "Measure",
     "MergeTree",
     "NoiseFloor",
     "PopulationEstimate",
+    "RankCorrelation",
     "Replication",
     "Roughness",
     "SizeCurve",
@@ -44,6 +53,7 @@ __all__ = [
     "SquaredEstimate",
     "correlation_length",
     "count_minima",
+    "generalisation_gap",
     "information_content",
     "largest_jump",
     "merge_tree",
@@ -53,6 +63,8 @@ __all__ = [
     "quadratic_fit",
     "quadratic_r2",
     "quadratic_residual",
+    "rank_correlations",
+    "rank_lines",
     "relative_second_difference",
     "replication",
     "roughness",

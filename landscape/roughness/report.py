@@ -3,9 +3,9 @@
 Resampling images adds their noise once more: resampled surfaces are rougher than the measured one, which is rougher
 than the population's. An interval of plain resamples would lie above the value itself. So resampled *noise* is added to
 what is estimated to be the population's surface: mean + q (best quadratic - mean) + s (measured - best quadratic),
-where q^2 and s^2 are the shares of the squared parts that replicate (`landscape.roughness.estimate`). Such surfaces are as
-rough as the measured one on average, and as different from one another as other samples of N images would be. With
-s = 0 the population is smooth, and what noise alone makes of it is the floor.
+where q^2 and s^2 are the shares of the squared parts that replicate (`landscape.roughness.estimate`). These surfaces
+are as rough as the measured one on average, and as different from one another as other samples of N images would be.
+With s = 0 the population is smooth, and what noise alone makes of it is the floor.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from landscape.bootstrap import FloatArray, bootstrap_means
+from landscape.bootstrap import FloatArray, multiplier_noise
 from landscape.errors import UserError
 from landscape.roughness.catalogue import CATALOGUE, MINIMA_SHARE, Entry
 from landscape.roughness.differences import Axes, equally_spaced, present
@@ -108,20 +108,20 @@ class _Resampled:
         rest: What the best quadratic leaves of the measured surface, of the grid's shape.
         smooth_part: The best quadratic, its deviations from the mean times the root of their replicating share.
         shares: Root of the replicating share of the rest, by name of the form that measures it.
-        noise: Of the grid's shape and resamples behind it.
-        plain: Plain resamples of the surface, same shape.
+        measured: The surface, same shape.
+        noise: Of the grid's shape and resamples behind it; see `landscape.bootstrap.multiplier_noise`.
     """
 
     rest: FloatArray
     smooth_part: FloatArray
     shares: dict[str, float]
+    measured: FloatArray
     noise: FloatArray
-    plain: FloatArray
 
     def around(self, entry: Entry) -> FloatArray:
         """Other samples of the images, as they might have been."""
         if entry.form is None:
-            return self.plain
+            return self.measured[..., None] + self.noise
         return (self.smooth_part + self.shares[entry.form] * self.rest)[..., None] + self.noise
 
     def smooth(self) -> FloatArray:
@@ -130,15 +130,13 @@ class _Resampled:
 
 
 def _resample(units: Units, values: FloatArray, axes: Axes, noise: NoiseFloor, draws: int, seed: int) -> _Resampled:
-    flat = units.samples.reshape(-1, units.count)
-    plain = bootstrap_means(flat, draws, seed).reshape(*values.shape, draws)
-    # A resample of n units has (n - 1) / n of the variance of a new sample.
-    scaled = (plain - values[..., None]) * math.sqrt(units.count / (units.count - 1))
+    samples = units.samples.reshape(-1, units.count)
+    drawn = multiplier_noise(samples, draws, seed).reshape(*values.shape, draws)
     fit, centre = quadratic_fit(values, axes), values[present(values, axes)].mean()
     variance, residual = noise["variance"], noise["quadratic_residual"]  # orthogonal: the rest is the quadratic's part
     explained = _root_share(variance.estimate - residual.estimate, variance.measured - residual.measured)
     shares = {each.name: _root_share(each.estimate, each.measured) for each in noise}
-    return _Resampled(values - fit, centre + explained * (fit - centre), shares, scaled, plain)
+    return _Resampled(values - fit, centre + explained * (fit - centre), shares, values, drawn)
 
 
 def _root_share(estimate: float, measured: float) -> float:
