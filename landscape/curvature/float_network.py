@@ -5,6 +5,7 @@ The operators over weights are those of curvlinops (extra ``curvature``).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -235,7 +236,9 @@ def _weight(node: Node) -> Tensor:
 
 def _curvlinops() -> Any:
     try:
-        import curvlinops
+        with warnings.catch_warnings():  # what its own dependencies use of PyTorch is no business of the user
+            warnings.simplefilter("ignore", FutureWarning)
+            import curvlinops
     except ImportError as error:
         raise UserError(
             "curvature of the float network needs curvlinops; pip install 'evolq-landscape[curvature]'"
