@@ -1,7 +1,7 @@
 """Evaluation of many networks that differ in a few scales: the part they share is computed once.
 
-Whatever lies before the first scale that moves gives the same codes for every candidate. Those codes are kept, in the
-smallest integer type that holds them, and each candidate starts from there.
+Whatever lies before the first scale that moves gives the same codes for every candidate. Those codes are kept, see
+`landscape.engine.prefix_cache`, and each candidate starts from there.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from landscape.engine.prefix_cache import PrefixCache
 from landscape.engine.reference import Reference
 from landscape.engine.values import Codes, Value, as_float
 from landscape.graph import Graph, Node
@@ -24,7 +25,7 @@ Arithmetic = Callable[[QuantizedNetwork, Reference | None], Reference]
 
 @dataclass
 class _Chunk:
-    """Some of the images, and what of the shared part is kept of them (None: too large to keep, computed anew)."""
+    """Some of the images, and what is kept of the shared part on them (None: not yet computed)."""
 
     start: int
     stop: int
@@ -40,9 +41,10 @@ class Evaluator:
         moved: Names of the scales in which candidates may differ (``blocks.5.attn.qkv.weight``).
         arithmetic: The engine.
         chunk: Images at a time; has no influence on any value.
-        cache_bytes: Memory for the shared part; what does not fit is computed again for every candidate.
+        cache_bytes: Memory for the shared part; what does not fit goes to a temporary file.
 
     Attributes:
+        cache: Where the shared part is kept.
         changing: Names of the nodes whose values depend on a scale that may move.
     """
 
@@ -62,7 +64,7 @@ class Evaluator:
         self.changing = graph.downstream({name.rpartition(".")[0] for name in moved})
         self._shared = _needed(graph, {n.name for n in graph if n.name not in self.changing}, self._border(graph))
         self._chunks = [_Chunk(i, min(i + chunk, len(images))) for i in range(0, len(images), chunk)]
-        self._free_bytes = cache_bytes
+        self.cache = PrefixCache(cache_bytes)
 
     def _border(self, graph: Graph) -> set[str]:
         """Shared nodes whose values the changing part reads (or the logits, if nothing changes)."""
@@ -85,7 +87,7 @@ class Evaluator:
             logits.append(as_float(self._run(arithmetic, chunk, self.network.graph.output)))
             if progress is not None:
                 progress(chunk.stop - chunk.start)
-        return torch.cat(logits)
+        return torch.cat(logits).to("cpu", torch.float64)
 
     def codes(self, network: QuantizedNetwork, names: Sequence[str], count: int) -> dict[str, Tensor]:
         """Integers that the named nodes hold, on the first images.
@@ -143,23 +145,15 @@ class Evaluator:
         return _run_nodes(arithmetic, changing, values, {output}, chunk.stop - chunk.start)[output]
 
     def _start_values(self, chunk: _Chunk) -> dict[str, Value]:
-        """What the changing part reads of the shared part: kept, or computed anew where there is no room for it."""
+        """What the changing part reads of the shared part: computed when it is first asked for, then kept."""
         if chunk.kept is None:
-            chunk.kept = kept = self._prefix(chunk)
-            size = sum(_bytes(value) for value in kept.values())
-            if size > self._free_bytes:
-                chunk.kept = None
-            else:
-                self._free_bytes -= size
-        else:
-            kept = chunk.kept
-        return {name: value.unpacked() if isinstance(value, Codes) else value for name, value in kept.items()}
+            chunk.kept = self.cache.keep(self._prefix(chunk))
+        return {name: v.unpacked() if isinstance(v, Codes) else v for name, v in chunk.kept.items()}
 
     def _prefix(self, chunk: _Chunk) -> dict[str, Value]:
         border = self._border(self.network.graph)
         values = {"input": self._input(self.centre, chunk)}
-        kept = _run_nodes(self.centre, self._shared, values, border, chunk.stop - chunk.start)
-        return {name: v.packed() if isinstance(v, Codes) else v for name, v in kept.items()}
+        return _run_nodes(self.centre, self._shared, values, border, chunk.stop - chunk.start)
 
     def _input(self, arithmetic: Reference, chunk: _Chunk) -> Value:
         return arithmetic.input(self.images.normalized(slice(chunk.start, chunk.stop), torch.float64))
@@ -230,8 +224,3 @@ def _needed(graph: Graph, among: set[str], wanted: set[str]) -> list[Node]:
         if node.name in needed:
             needed.update(node.inputs)
     return [node for node in graph if node.name in needed and node.name in among]
-
-
-def _bytes(value: Value) -> int:
-    tensor = value.integers if isinstance(value, Codes) else value
-    return tensor.numel() * tensor.element_size()

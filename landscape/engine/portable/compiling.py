@@ -29,6 +29,22 @@ def compiler() -> tuple[bool, str]:
     return True, "torch.compile"
 
 
+@cache
+def _raise_limit() -> None:
+    """Let a kernel be compiled more often than dynamo's default of 8.
+
+    A kernel has a few variants (with and without offset; int32 or float sums; layouts), and a process may hold many
+    networks. The limit is there to find functions that compile for every value; these cannot.
+    """
+    import torch._dynamo
+
+    config = torch._dynamo.config
+    for name in ("recompile_limit", "cache_size_limit"):  # the second is its name before PyTorch 2.7
+        if hasattr(config, name):
+            setattr(config, name, max(getattr(config, name), 64))
+            return
+
+
 _failures: list[str] = []
 
 
@@ -43,20 +59,22 @@ def compiled(kernel: Callable[..., Any]) -> Callable[..., Any | None]:
     Sizes are symbolic and every parameter is a tensor, so that neither another batch nor another candidate compiles
     anything anew. Inductor keeps the results in a cache of its own between runs.
     """
-    function = torch.compile(kernel, dynamic=True, fullgraph=True)
+    made: list[Callable[..., Any]] = []  # on the first call: importing dynamo takes a second
 
     def call(*arguments: Any) -> Any | None:
         if not usable():
             return None
         try:
-            with torch._dynamo.config.patch(recompile_limit=64):  # type: ignore[attr-defined, no-untyped-call]
-                return function(*arguments)
+            if not made:
+                _raise_limit()
+                made.append(torch.compile(kernel, dynamic=True, fullgraph=True))
+            return made[0](*arguments)
         except Exception as error:  # of many kinds, from dynamo, inductor, the compiler or the loader
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             _failures.append(reason)
             warnings.warn(
-                f"torch.compile failed ({reason.strip()[:200]}); the portable engine goes on in eager PyTorch, with the "
-                f"same values but slower; {COMPILE_VARIABLE}=0 does so from the start",
+                f"torch.compile failed ({reason.strip()[:200]}); the portable engine goes on in eager PyTorch, slower "
+                f"with the same values; {COMPILE_VARIABLE}=0 does so from the start",
                 RuntimeWarning,
                 stacklevel=2,
             )

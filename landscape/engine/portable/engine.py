@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from landscape.engine.portable import operations
+from landscape.engine.portable.device import on_device
 from landscape.engine.portable.layers import Epilogue, Layer, layer_of, shaped, sums_of
 from landscape.engine.portable.products import LARGEST_DEPTH, PackedWeight, fastest, pack
 from landscape.engine.portable.target import Target, target
@@ -31,13 +33,19 @@ class Portable(Reference):
     Args:
         network: Parameters of all quantizers.
         sibling: Arithmetic of a network that differs in few parameters; what is equal is shared, not computed anew.
+        device: ``cpu`` or ``cuda``; parameters are moved there, values stay there.
     """
 
     name = "portable"
 
-    def __init__(self, network: QuantizedNetwork, sibling: Reference | None = None) -> None:
+    def __init__(self, network: QuantizedNetwork, sibling: Reference | None = None, device: str = "cpu") -> None:
+        self.source, self.device = network, device
+        if device != "cpu":
+            known = (sibling.source, sibling.network) if isinstance(sibling, Portable) else None
+            network = on_device(network, device, known)
         super().__init__(network, sibling)
-        self._way = fastest("cpu")
+        self._operations["unary"] = lambda node, values: _function(node)(values[0])
+        self._way = fastest(device)
         self._packed: dict[str, PackedWeight] = {}
         self._epilogues: dict[tuple[str, float, int], Epilogue] = {}
         self._targets: dict[str, Target] = {}
@@ -66,15 +74,25 @@ class Portable(Reference):
         activation = self._activations.get(layer)
         return layer if activation is None else activation.name
 
+    @property
+    def candidates_at_once(self) -> int:
+        """How many candidates are best evaluated together: on a GPU, whose single launches are short, several."""
+        return 1 if self.device == "cpu" else 8
+
+    def input(self, images: Tensor) -> Value:
+        """The value of normalised images (N, C, H, W)."""
+        return super().input(images.to(self.device))
+
     def evaluate(self, node: Node, values: Sequence[Value], images: int) -> Value:
         """The value of a node from the values of its inputs; see `Reference.evaluate`."""
+        node = self.graph[node.name]  # the one on this device
         if node.op == "constant":
             if node.name not in self._constants:
                 self._constants[node.name] = self._small(node, super().evaluate(node, values, images))
             return self._constants[node.name]
         result = self._covered(node, values)
         if result is None:
-            result = self._small(node, super().evaluate(node, [self._plain(node, v) for v in values], images))
+            result = self._small(node, super().evaluate(node, [self._plain(v) for v in values], images))
         return result
 
     def _covered(self, node: Node, values: Sequence[Value]) -> Value | None:
@@ -105,11 +123,10 @@ class Portable(Reference):
             codes = operations.softmax(first, table, self._target(node.name))
         return None if codes is None else self._target(node.name).value(codes)
 
-    def _plain(self, node: Node, value: Value) -> Value:
+    def _plain(self, value: Value) -> Value:
         """A value as the reference takes it."""
         if isinstance(value, Pending):
-            layer = self.graph[node.inputs[0]]
-            return self._value_of_layer(layer, value.x)
+            return value.value()
         return Codes(value.integers.double(), value.scale) if isinstance(value, Bytes) else value
 
     def _small(self, node: Node, value: Value) -> Value:
@@ -129,7 +146,7 @@ class Portable(Reference):
         if node.attrs.get("groups", 1) != 1 or node.weight[0].numel() > LARGEST_DEPTH:
             return None
         if node.name in self._activations:
-            return Pending(x)
+            return Pending(x, functools.partial(self._value_of_layer, node))
         if node.name not in self.network.activations:
             return self._value_of_layer(node, x)
         if node.op == "conv2d" and self.network.activations[node.name].exponents is not None:
@@ -165,8 +182,13 @@ class Portable(Reference):
             quantizer = self.network.activations[node.name]
             self._steps[node.name] = step_table(
                 _function(node), quantizer.scale, quantizer.zero_point, CodeRange(quantizer.bits)
-            )
+            ).to(self.device)
         return self._steps[node.name]
+
+    def _unary(self, node: Node, values: Sequence[Value]) -> Value | None:
+        if self._uniform(node):
+            self._steps_of(node)  # on this device
+        return super()._unary(node, values)
 
     def _norm(self, node: Node, x: Bytes) -> Tensor | None:
         if self.network.scheme.layer_norm != "float":

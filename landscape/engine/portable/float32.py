@@ -38,7 +38,7 @@ def _settled(t: Tensor, error: Tensor, highest: Tensor, tile: int) -> tuple[Tens
     # Both subtractions are exact where they matter: t and its neighbour share their exponent or cancel (Sterbenz).
     margin = ((t - nearest).abs() - 0.5).abs() - (error + _SLACK)
     codes = torch.minimum(nearest.clamp(min=0.0), highest).to(torch.uint8)
-    return codes, ~(margin.unflatten(-1, (-1, tile)).amin(-1) > 0.0)
+    return codes, ~(margin.reshape(*margin.shape[:-1], -1, tile).amin(-1) > 0.0)
 
 
 def _layer(
@@ -50,7 +50,7 @@ def _layer(
     offset: Tensor | None,
     bias: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """gain integers + offset totals + bias, and the sum of the terms' magnitudes; see `layer`."""
+    """The value gain * integers + offset * totals + bias, and the sum of the terms' magnitudes; see `layer`."""
     outputs = gain.shape[0]
     totals = sums[:, outputs : outputs + 1].to(torch.int32)
     integers = sums[:, :outputs].to(torch.int32) - base

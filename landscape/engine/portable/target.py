@@ -77,7 +77,7 @@ def settle(fast: tuple[Tensor, Tensor], exact: Callable[[tuple[Tensor, ...]], Te
     indices = doubtful.nonzero()
     if indices.shape[0]:
         where = indices.unbind(1)
-        codes.unflatten(-1, (doubtful.shape[-1], -1))[where] = exact(where)
+        codes.view(*doubtful.shape, -1)[where] = exact(where)
     return codes
 
 

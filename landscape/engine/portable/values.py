@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -28,7 +30,7 @@ class Bytes(Codes):
             object.__setattr__(self, name, value)
 
     @property
-    def integers(self) -> Tensor:  # type: ignore[override]  # a field of the base class, computed here
+    def integers(self) -> Tensor:  # a field of the base class, computed here
         """Codes with the zero point taken off and the factors multiplied in, int16."""
         centred = self.codes.to(torch.int16) - self.zero_point
         return centred if self.factors is None else centred * self.factors.to(torch.int16)
@@ -43,14 +45,28 @@ class Bytes(Codes):
 
 
 class Pending(Codes):
-    """The input of a layer that its only reader, an activation function, is to compute together with its own value.
+    """A layer's value that its only reader, an activation function, is to compute together with its own.
 
     Args:
         x: The layer's input.
+        layer: Computes the value, float64, from the input, for whoever asks for it after all.
     """
 
     x: Bytes
+    layer: Callable[[Bytes], Tensor]
 
-    def __init__(self, x: Bytes) -> None:
-        object.__setattr__(self, "x", x)
-        object.__setattr__(self, "scale", x.scale)
+    def __init__(self, x: Bytes, layer: Callable[[Bytes], Tensor]) -> None:
+        for name, part in (("x", x), ("layer", layer), ("scale", 1.0)):
+            object.__setattr__(self, name, part)
+
+    def value(self) -> Tensor:
+        """The layer's value, float64."""
+        return self.layer(self.x)
+
+    def packed(self) -> Codes:
+        """Itself: the input is smaller than the value."""
+        return self
+
+    def unpacked(self) -> Codes:
+        """Itself."""
+        return self
