@@ -36,16 +36,24 @@ def match_moments(weight: Tensor, codes: Tensor, scale: Tensor) -> tuple[Tensor,
     """
     if weight.shape != codes.shape:
         raise ValueError(f"weight has shape {tuple(weight.shape)}, codes {tuple(codes.shape)}; expected the same")
-    w, q = (t.detach().to(torch.float64).reshape(t.shape[0], -1) for t in (weight, codes))
-    count = w.shape[1]
-    mean = _sum_in_any_order(w) / count
-    squared_deviations = _sum_in_any_order((w - mean.unsqueeze(1)).square())
-    total = q.sum(1)
+    mean, squared_deviations = weight_moments(weight)
+    q = codes.detach().to(torch.float64).reshape(codes.shape[0], -1)
+    count, total = q.shape[1], q.sum(1)
     # Both standard deviations have the same divisor (count - 1 or count), which cancels in their ratio.
     squared_code_deviations = (count * q.square().sum(1) - total.square()) / count
     ratio = torch.sqrt(squared_deviations / squared_code_deviations)
     a = torch.where(squared_code_deviations > 0, ratio, scale)
     return a, mean - a * (total / count)
+
+
+def weight_moments(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of each output channel of a float weight (out, ...), and the sum of its squared deviations; float64 (out,).
+
+    The same for every order of summation, see `match_moments`.
+    """
+    w = weight.detach().to(torch.float64).reshape(weight.shape[0], -1)
+    mean = _sum_in_any_order(w) / w.shape[1]
+    return mean, _sum_in_any_order((w - mean.unsqueeze(1)).square())
 
 
 def output_mean_shift(weight: Tensor, quantized_weight: Tensor, input_mean: Tensor) -> Tensor:

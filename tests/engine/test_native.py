@@ -86,12 +86,25 @@ def values(arithmetic: Reference, batch: Tensor) -> Iterator[tuple[Node, Value]]
 
 def assert_same_codes(network: QuantizedNetwork, count: int = 3, native: Native | None = None) -> None:
     batch = images(count).normalized(dtype=torch.float64)
+    assert_same_codes_in_plans(network, count, native)
     pairs = zip(values(Reference(network), batch), values(native or Native(network), batch), strict=True)
     for (node, expected), (_, actual) in pairs:
         if node.name in network.activations:
             assert isinstance(expected, Codes) and isinstance(actual, Codes)
             assert torch.equal(expected.integers.double(), actual.integers.double()), node.name
         assert torch.equal(as_float(expected), as_float(actual)), node.name
+
+
+def assert_same_codes_in_plans(network: QuantizedNetwork, count: int = 3, native: Native | None = None) -> None:
+    """Every value on its way through the plans, fused with as much as may be fused around it."""
+    batch = images(count).normalized(dtype=torch.float64)
+    expected = {node.name: value for node, value in values(Reference(network), batch)}
+    native = native or Native(network)
+    nodes, output = list(network.graph), network.graph.output
+    for name in network.activations:
+        found = native.run_nodes(nodes, {"input": native.input(batch)}, {name, output}, count)
+        for kept in (name, output):
+            assert torch.equal(as_float(expected[kept]), as_float(found[kept])), f"{kept} with {name} kept"
 
 
 def with_powers_of_two(network: QuantizedNetwork) -> QuantizedNetwork:

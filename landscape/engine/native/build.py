@@ -17,19 +17,27 @@ from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
+SOURCES = sorted((*SOURCE.parent.glob("*.cpp"), *SOURCE.parent.glob("*.h")))
 
 COMMON_FLAGS = (
     "-std=c++17", "-O3", "-fPIC", "-shared", "-pthread",
     "-ffp-contract=off",  # a * b + c stays two roundings, as in the reference
     "-fno-math-errno", "-fno-trapping-math",  # change no value
+    "-Wno-psabi",  # vectors are passed between inlined functions only
+)  # fmt: skip
+
+_AVX512_FLAGS = (
+    "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mavx2", "-mfma",
+    "-mprefer-vector-width=512",
 )  # fmt: skip
 
 INSTRUCTION_SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "avx512": (
-        ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"),
-        ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mprefer-vector-width=512"),
+        ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni", "avx512vbmi"),
+        (*_AVX512_FLAGS, "-mavx512vbmi"),
     ),
-    "avx2": (("avx2",), ("-mavx2",)),
+    "avx512_vnni": (("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"), _AVX512_FLAGS),
+    "avx2": (("avx2", "fma"), ("-mavx2", "-mfma")),
     "generic": ((), ()),
 }
 """Best first: what the processor must have (words of Linux's cpuinfo), and the compiler's flags. AMX is not used."""
@@ -70,7 +78,8 @@ def load(instruction_set: str) -> ctypes.CDLL:
     compiler = _compiler()
     flags = [*COMMON_FLAGS, *INSTRUCTION_SETS[instruction_set][1]]
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
-    key = hashlib.sha256("\0".join([SOURCE.read_text(), *flags, version]).encode()).hexdigest()[:16]
+    sources = [path.name + path.read_text() for path in SOURCES]
+    key = hashlib.sha256("\0".join([*sources, *flags, version]).encode()).hexdigest()[:16]
     library = cache_folder() / f"kernels-{instruction_set}-{key}.so"
     if not library.is_file():
         _compile(compiler, flags, library)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from landscape.engine.native import parameters
+from landscape.engine.native.bound import BoundPlan
 from landscape.engine.native.build import chosen_instruction_set, load
+from landscape.engine.native.parameters import PreparedWeight
+from landscape.engine.native.plan import PlannedStep, Segment, compile_plans
 from landscape.engine.native.structs import (
     Held,
     PackedWeight,
@@ -26,7 +31,7 @@ from landscape.graph import Node
 from landscape.quant.network import QuantizedNetwork
 from landscape.quant.qparams import CodeRange
 from landscape.quant.softmax import MAX_TOKENS
-from landscape.quant.steps import step_table
+from landscape.quant.steps import StepTable, step_table
 
 _LARGEST_DEPTH = 33025
 """Products summed in int32: depth * 255 * 255 stays below 2^31."""
@@ -55,15 +60,21 @@ class Native(Reference):
 
     def __init__(self, network: QuantizedNetwork, sibling: Reference | None = None) -> None:
         super().__init__(network, sibling)
-        self._kernels = load(chosen_instruction_set())
+        self.kernels = self._kernels = load(chosen_instruction_set())
         self._packed: dict[str, PackedWeight] = {}
         self._layers: dict[tuple[str, float, int], Held] = {}
         self._quantizers: dict[str, Held] = {}
         self._grids: dict[str, Held] = {}
         self._terms: dict[float, Tensor] = {}
         self._constants: dict[str, Value] = {}
+        self._plans: dict[Any, list[Segment]] = {}
+        self._moments: dict[str, tuple[Tensor, Tensor]] = {}
+        self._prepared: dict[str, PreparedWeight] = {}
+        self._parameters: dict[str, tuple[tuple[str, ...], Held]] = {}
+        self._quantized_constants: dict[tuple[str, str], Tensor] = {}
         if isinstance(sibling, Native):
             self._share(sibling)
+        self._bound: dict[tuple[Any, int], BoundPlan] = {}
         readers = network.graph.consumers()
         self._fused = {
             node.inputs[0]
@@ -81,6 +92,36 @@ class Native(Reference):
         self._grids = {k: v for k, v in other._grids.items() if k in same}
         self._constants = {k: v for k, v in other._constants.items() if k in same}
         self._terms = other._terms
+        self._plans, self._moments = other._plans, other._moments
+        self._prepared = {k: v for k, v in other._prepared.items() if k in same_weights}
+        unchanged = {f"{name}.weight" for name in same_weights} | {f"{name}.output" for name in same}
+        self._parameters = {k: v for k, v in other._parameters.items() if unchanged.issuperset(v[0])}
+        self._quantized_constants = {k: v for k, v in other._quantized_constants.items() if k[1] in same}
+
+    def run_nodes(
+        self, nodes: Sequence[Node], values: Mapping[str, Value], keep: Collection[str], images: int
+    ) -> dict[str, Value]:
+        """Values of the kept nodes, many nodes at once, image by image; see `RunsNodes` of the evaluator."""
+        key = (tuple(node.name for node in nodes), frozenset(keep))
+        if key not in self._plans:
+            self._plans[key] = compile_plans(self.network, nodes, keep)
+        found = dict(values)
+        for index, segment in enumerate(self._plans[key]):
+            if isinstance(segment, Node):
+                inputs = [self._value_of(name, found, images) for name in segment.inputs]
+                found[segment.name] = self.evaluate(segment, inputs, images)
+                continue
+            if (key, index) not in self._bound:
+                self._bound[key, index] = BoundPlan(self, segment)
+            found.update(self._bound[key, index].run(found, images))
+        return {name: found[name] for name in keep}
+
+    def _value_of(self, name: str, found: Mapping[str, Value], images: int) -> Value:
+        """A value, computed here where it is a constant, or a view of one, that plans pass over."""
+        if name in found:
+            return found[name]
+        node = self.network.graph[name]
+        return self.evaluate(node, [self._value_of(i, found, images) for i in node.inputs], images)
 
     def input(self, images: Tensor) -> Value:
         """The value of normalised images (N, C, H, W)."""
@@ -167,11 +208,7 @@ class Native(Reference):
         if quantizer.exponents is not None:
             return None
         if node.name not in self._grids:
-            if node.name not in self._steps:
-                self._steps[node.name] = step_table(
-                    _function(node), quantizer.scale, quantizer.zero_point, CodeRange(quantizer.bits)
-                )
-            self._grids[node.name] = steps_struct(self._kernels, self._steps[node.name])
+            self._grids[node.name] = steps_struct(self._kernels, self._step_table(node))
         layer = self.network.graph[node.inputs[0]]
         out = self._run_layer(layer, x.x, torch.uint8, None, self._grids[node.name])
         return RawCodes(out, int(quantizer.zero_point), float(quantizer.scale))
@@ -308,6 +345,85 @@ class Native(Reference):
             _P(out.data_ptr()),
         )  # fmt: skip
         return RawCodes(out, int(quantizer.zero_point), float(quantizer.scale))
+
+    # Parameters of a plan's steps.
+
+    def bind(self, step: PlannedStep) -> Held | Tensor:
+        """The parameters of a step; made once, and shared with siblings that have the same quantizers."""
+        if not step.depends:
+            return step.make(self)
+        if step.name not in self._parameters:
+            made = step.make(self)
+            assert isinstance(made, Held)
+            self._parameters[step.name] = (step.depends, made)
+        return self._parameters[step.name][1]
+
+    def constant_codes(self, name: str, source: str) -> Tensor:
+        """Codes of a constant by a quantizer."""
+        if (name, source) not in self._quantized_constants:
+            codes = self._quantize(source, self.apply(self.network.graph[name], [], 0).double())
+            assert isinstance(codes, RawCodes)
+            self._quantized_constants[name, source] = codes.codes.contiguous()
+        return self._quantized_constants[name, source]
+
+    def _prepare(self, node: Node) -> PreparedWeight:
+        if node.name not in self._prepared:
+            corrected = self.network.scheme.bias_correction == "weight"
+            if corrected and node.name not in self._moments:
+                self._moments[node.name] = parameters.moments_of(node)
+            self._prepared[node.name] = parameters.prepare_weight(
+                self._kernels, node, self.network.weights[node.name], self.network.biases.get(node.name, node.bias),
+                self._moments[node.name] if corrected else None,
+            )  # fmt: skip
+        return self._prepared[node.name]
+
+    def layer_parameters(self, node: Node, last: Node, source: str, added: str | None) -> Held:
+        """Of a layer that ends with the value of `last`: its own, an activation function's, or a residual sum's."""
+        activations = self.network.activations
+        weight, x, out = self._prepare(node), activations[source], activations[last.name]
+        if last.op == "unary":
+            return parameters.stepped_layer(weight, x, out, _function(last), self._step_table(last))
+        if added is not None:
+            channels = weight.gain.numel()
+            return parameters.summed_layer(weight, x, activations[node.name], activations[added], out, channels)
+        return parameters.quantized_layer(weight, x, out)
+
+    def _step_table(self, node: Node) -> StepTable:
+        if node.name not in self._steps:
+            quantizer = self.network.activations[node.name]
+            self._steps[node.name] = step_table(
+                _function(node), quantizer.scale, quantizer.zero_point, CodeRange(quantizer.bits)
+            )
+        return self._steps[node.name]
+
+    def norm_parameters(self, node: Node, source: str) -> Held:
+        """Of a LayerNorm."""
+        return parameters.norm_struct(node, self.network.activations[source], self.network.activations[node.name])
+
+    def sum_parameters(self, a: str, b: str | None, name: str, channels: int) -> Held:
+        """Of a sum, or of a new quantization where there is no b."""
+        activations = self.network.activations
+        return parameters.sum_struct(activations[a], None if b is None else activations[b], activations[name], channels)
+
+    def attention_parameters(
+        self, sizes: tuple[int, int, int], sources: tuple[str, str, str], logits: Node, softmax: Node, output: Node
+    ) -> Held:
+        """Of an attention step."""
+        activations = self.network.activations
+        q, k, v = (activations[name] for name in sources)
+        outs = (activations[logits.name], activations[softmax.name], activations[output.name])
+        table = self._softmax_table(softmax, float(outs[0].scale), "uniform")
+        factors = (logits.attrs["scale"], output.attrs["scale"])
+        return parameters.attention_struct(sizes, (q, k, v), outs, factors, table)
+
+    def patches_parameters(self, source: str, numbers: tuple[int, ...], steps: tuple[int, ...]) -> Held:
+        """Of the windows of a convolution."""
+        zero = int(self.network.activations[source].zero_point)
+        return Held(parameters.Patches(*numbers, zero, *steps), ())
+
+    def small(self, name: str, value: Value) -> Value:
+        """A value as the kernels read it, where a quantizer gave its codes."""
+        return self._small(self.network.graph.source(name), value)
 
     def _uniform(self, node: Node) -> bool:
         quantizer = self.network.activations.get(node.name)

@@ -7,16 +7,13 @@
 //     sum (a - za)(w - zw) = sum a (w - 128) + (128 - zw) sum a - za sum (w - zw).
 // Arithmetic modulo 2^32 may wrap on the way; the result is right since |sum| <= K 255 255 < 2^31 for K <= 33025.
 
-#include <atomic>
 #include <cmath>
-#include <condition_variable>
 #include <cstdint>
 #include <cstring>
-#include <functional>
-#include <mutex>
-#include <thread>
-#include <unistd.h>
 #include <vector>
+
+#include "plan.h"
+#include "weights.h"
 
 #if defined(__AVX512VNNI__) || defined(__AVX2__)
 #include <immintrin.h>
@@ -24,70 +21,8 @@
 
 namespace {
 
-using Index = int64_t;
-
-// ---- threads ---------------------------------------------------------------------------------------------------
-
-class Pool {
-public:
-    void run(int threads, Index jobs, const std::function<void(Index)> &job) {
-        std::lock_guard<std::mutex> one_caller(caller_);
-        if (threads > jobs) threads = static_cast<int>(jobs);
-        if (threads <= 1) {
-            for (Index i = 0; i < jobs; ++i) job(i);
-            return;
-        }
-        grow(threads - 1);
-        {
-            std::lock_guard<std::mutex> lock(mutex_);
-            job_ = &job, jobs_ = jobs, next_ = 0, wanted_ = threads - 1, busy_ = threads - 1, ++round_;
-        }
-        wake_.notify_all();
-        work();
-        std::unique_lock<std::mutex> lock(mutex_);
-        done_.wait(lock, [&] { return busy_ == 0; });
-    }
-
-private:
-    void grow(int count) {
-        while (static_cast<int>(workers_) < count) {
-            const int id = workers_++;
-            const uint64_t seen = round_;
-            std::thread([this, id, seen] { loop(id, seen); }).detach();
-        }
-    }
-    void loop(int id, uint64_t seen) {
-        for (;;) {
-            {
-                std::unique_lock<std::mutex> lock(mutex_);
-                wake_.wait(lock, [&] { return round_ != seen && (seen = round_, id < wanted_); });
-            }
-            work();
-            std::lock_guard<std::mutex> lock(mutex_);
-            if (--busy_ == 0) done_.notify_one();
-        }
-    }
-    void work() {
-        for (Index i; (i = next_.fetch_add(1)) < jobs_;) (*job_)(i);
-    }
-    std::mutex caller_, mutex_;
-    std::condition_variable wake_, done_;
-    const std::function<void(Index)> *job_ = nullptr;
-    std::atomic<Index> next_{0};
-    Index jobs_ = 0;
-    int workers_ = 0, wanted_ = 0, busy_ = 0;
-    uint64_t round_ = 0;
-};
-
-// A child of fork has none of its parent's threads: it gets a pool of its own. Never destroyed, as threads may run.
-Pool &pool() {
-    static std::mutex mutex;
-    static Pool *instance = nullptr;
-    static pid_t owner = 0;
-    std::lock_guard<std::mutex> lock(mutex);
-    if (instance == nullptr || owner != getpid()) instance = new Pool, owner = getpid();
-    return *instance;
-}
+using native::Index;
+using native::pool;
 
 // ---- integer products ------------------------------------------------------------------------------------------
 
@@ -534,5 +469,26 @@ void landscape_quantize(int threads, const double *x, Index count, const Quantiz
 void landscape_cells(const double *x, Index count, double low, double per_unit, Index cells, int64_t *out) {
     for (Index i = 0; i < count; ++i)
         out[i] = static_cast<int64_t>(static_cast<int32_t>(cell_of(x[i], low, per_unit, static_cast<double>(cells - 1))));
+}
+
+// ---- plans -----------------------------------------------------------------------------------------------------
+
+void landscape_run(int threads, Index images, const native::Step *steps, Index count, const native::Buffer *buffers,
+                   Index arena_bytes, Index scratch_bytes, double *seconds) {
+    native::run_plan(threads, images, steps, count, buffers, arena_bytes, scratch_bytes, seconds);
+}
+
+Index landscape_attention_scratch(const native::Attention *attention) { return native::attention_scratch(*attention); }
+
+void landscape_quantize_weight(int threads, const native::WeightJob *job) { native::quantize_weight(threads, *job); }
+
+// Codes of pixels (images, channels, area) from a table (channels, 256).
+void landscape_pixels(int threads, const uint8_t *pixels, Index images, Index channels, Index area,
+                      const uint8_t *table, uint8_t *out) {
+    pool().run(threads, images * channels, [=](Index job) {
+        const uint8_t *codes = table + job % channels * 256, *from = pixels + job * area;
+        uint8_t *to = out + job * area;
+        for (Index i = 0; i < area; ++i) to[i] = codes[from[i]];
+    });
 }
 }

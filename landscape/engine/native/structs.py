@@ -54,11 +54,11 @@ class Held:
 
     Attributes:
         struct: The structure.
-        tensors: What it points into.
+        tensors: What it points into: tensors, and other structures.
     """
 
     struct: Any
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[Any, ...]
 
     @property
     def pointer(self) -> Any:

@@ -1,0 +1,107 @@
+// Attention of one image: quantize(softmax(quantize(q k^T)) v), head by head, a few rows of logits at a time.
+
+#pragma once
+
+#include "layer.h"
+#include "softmax.h"
+
+namespace native {
+
+// Products of two activations as layers: what differs from head to head (weights, init) is filled in here.
+struct Product {
+    Layer layer;      // depth, outputs, zero of a; gain, fast and shift (128 - b's zero point) of a constant
+    int32_t b_zero;
+    const Quantizer *quantizer;
+};
+
+struct Attention {
+    Product logits, output;
+    Softmax softmax;
+};
+
+struct Heads {  // strides in bytes from head to head and from token to token
+    const uint8_t *at;
+    Index head, token;
+};
+
+// init[n] = -za sum over k of (b[n][k] - zb), b's codes side by side for each n, or (columns) for each k.
+inline void start_of(const Product &p, const uint8_t *b, Index stride, bool columns, int32_t *init) {
+    const Layer &l = p.layer;
+    std::memset(init, 0, static_cast<size_t>(padded(l.outputs, WIDE)) * sizeof(int32_t));
+    if (l.zero == 0) return;
+    if (columns) {
+        for (Index k = 0; k < l.depth; ++k)
+            for (Index n = 0; n < l.outputs; ++n) init[n] += b[k * stride + n];
+    } else {
+        for (Index n = 0; n < l.outputs; ++n) init[n] = sum_of(b + n * stride, l.depth);
+    }
+    for (Index n = 0; n < l.outputs; ++n)
+        init[n] = -l.zero * (init[n] - static_cast<int32_t>(l.depth) * p.b_zero);
+}
+
+inline Index packed_bytes(Index outputs, Index depth) { return padded(outputs, LANES) * padded(depth, 4); }
+
+// Bytes of scratch that a thread needs.
+inline Index attention_scratch(const Attention &a) {
+    const Layer &logits = a.logits.layer, &output = a.output.layer;
+    const Index tokens = padded(logits.outputs, WIDE), width = padded(output.outputs, WIDE);
+    return padded(packed_bytes(logits.outputs, logits.depth), 64) + padded(packed_bytes(output.outputs, output.depth), 64) +
+           4 * (tokens + width) + 2 * ROWS * tokens + ROWS * padded(logits.depth, 64) + CODES + 64;
+}
+
+inline void attend(const Attention &a, Index heads, Index queries, Heads q, Heads k, Heads v, Heads out,
+                   uint8_t *scratch) {
+    Layer logits = a.logits.layer, output = a.output.layer;
+    const Index tokens = padded(logits.outputs, WIDE), width = padded(output.outputs, WIDE);
+    const auto take = [&scratch](Index bytes) {
+        uint8_t *const taken = scratch;
+        scratch += padded(bytes, 64);
+        return taken;
+    };
+    int8_t *const keys = reinterpret_cast<int8_t *>(take(packed_bytes(logits.outputs, logits.depth)));
+    int8_t *const values = reinterpret_cast<int8_t *>(take(packed_bytes(output.outputs, output.depth)));
+    int32_t *const logits_init = reinterpret_cast<int32_t *>(take(4 * tokens));
+    int32_t *const output_init = reinterpret_cast<int32_t *>(take(4 * width));
+    uint8_t *const logit_codes = take(ROWS * tokens), *const chances = take(ROWS * tokens);
+    uint8_t *const copy = take(ROWS * padded(logits.depth, 64)), *const table = take(CODES);
+    logits.weights = keys, logits.init = logits_init, output.weights = values, output.init = output_init;
+    std::memset(table, static_cast<int>(a.softmax.quantizer->zero_point), CODES);
+    alignas(64) int32_t sums[ROWS * WIDE] = {};
+    const Index key_depth = padded(logits.depth, 4), value_depth = padded(output.depth, 4);
+    const LayerStep finish{output, Finish::quantize, a.output.quantizer, nullptr, nullptr};
+    for (Index h = 0; h < heads; ++h) {
+        const uint8_t *const key = k.at + h * k.head, *const value = v.at + h * v.head;
+        pack_rows(key, k.token, logits.outputs, logits.depth, keys);
+        pack_columns(value, v.token, output.outputs, output.depth, values);
+        start_of(a.logits, key, k.token, false, logits_init);
+        start_of(a.output, value, v.token, true, output_init);
+        for (Index first = 0; first < queries; first += ROWS) {
+            const Index count = queries - first < ROWS ? queries - first : ROWS;
+            const Rows from(q.at + h * q.head + first * q.token, q.token, count, logits.depth, copy);
+            Row row[ROWS];
+            for (Index r = 0; r < count; ++r) row[r] = row_of(logits, from.row(r));
+            for (Index n = 0; n < logits.outputs; n += WIDE) {
+                const Index outputs = logits.outputs - n < WIDE ? logits.outputs - n : WIDE;
+                multiply(count, padded(outputs, LANES) / LANES, from.from(), from.stride(), keys + n * key_depth,
+                         key_depth, logits_init + n, sums);
+                for (Index r = 0; r < count; ++r)
+                    quantized<true, false>(logits, sums + r * WIDE, row[r], n, outputs, *a.logits.quantizer,
+                                           logit_codes + r * tokens + n);
+            }
+            for (Index r = 0; r < count; ++r) {
+                softmax_row(a.softmax, logit_codes + r * tokens, logits.outputs, table, chances + r * tokens);
+                row[r] = row_of(output, chances + r * tokens);
+            }
+            for (Index n = 0; n < output.outputs; n += WIDE) {
+                const Index outputs = output.outputs - n < WIDE ? output.outputs - n : WIDE;
+                multiply(count, padded(outputs, LANES) / LANES, chances, tokens, values + n * value_depth, value_depth,
+                         output_init + n, sums);
+                for (Index r = 0; r < count; ++r)
+                    finish_block<true, false>(finish, sums + r * WIDE, row[r], n, outputs, nullptr,
+                                              const_cast<uint8_t *>(out.at) + h * out.head + (first + r) * out.token);
+            }
+        }
+    }
+}
+
+}  // namespace native

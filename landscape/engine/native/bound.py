@@ -1,0 +1,136 @@
+"""A plan with a network's parameters: ready to run."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from landscape.engine.native.layout import Layout
+from landscape.engine.native.plan import ATTENTION, LAYER, Place, Plan
+from landscape.engine.native.structs import Held
+from landscape.engine.native.values import RawCodes, SmallIntegers
+from landscape.engine.values import Value
+
+if TYPE_CHECKING:
+    from landscape.engine.native.engine import Native
+
+_ROWS = 6
+"""Rows of activations that a kernel takes at once, as in products.h."""
+
+
+class _Step(ctypes.Structure):
+    _fields_ = (
+        ("kind", ctypes.c_int32), ("inputs", ctypes.c_int32 * 3), ("output", ctypes.c_int32),
+        ("parameters", ctypes.c_void_p), ("g", ctypes.c_int64 * 16),
+    )  # fmt: skip
+
+
+class _Buffer(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("stride", ctypes.c_int64), ("offset", ctypes.c_int64))
+
+
+class BoundPlan:
+    """A plan whose steps have the parameters of one network.
+
+    Args:
+        native: Arithmetic of the network.
+        plan: The steps.
+    """
+
+    def __init__(self, native: Native, plan: Plan) -> None:
+        self._native, self._plan = native, plan
+        self._kernels = native.kernels
+        self._parameters = [native.bind(step) for step in plan.steps]
+        self._steps = (_Step * len(plan.steps))(*(self._step(i) for i in range(len(plan.steps))))
+        self._constants = {b: native.constant_codes(*constant) for b, constant in plan.constants.items()}
+        self._offsets, self._arena = plan.offsets()
+        self._scratch = max((self._scratch_of(i) for i in range(len(plan.steps))), default=0)
+        self._sources = {
+            name: native.network.activations[place.source]
+            for name, place in (*plan.given.items(), *plan.wanted.items())
+        }
+        self.seconds: Any = None
+
+    def _step(self, index: int) -> _Step:
+        step, parameters = self._plan.steps[index], self._parameters[index]
+        address = ctypes.addressof(parameters.struct) if isinstance(parameters, Held) else parameters.data_ptr()
+        inputs = (ctypes.c_int32 * 3)(*step.inputs, *[-1] * (3 - len(step.inputs)))
+        return _Step(step.kind, inputs, step.output, address, (ctypes.c_int64 * 16)(*step.geometry))
+
+    def _scratch_of(self, index: int) -> int:
+        parameters, kind = self._parameters[index], self._plan.steps[index].kind
+        if kind == LAYER and isinstance(parameters, Held):
+            return _ROWS * (int(parameters.struct.layer.depth) + 64)
+        if kind == ATTENTION and isinstance(parameters, Held):
+            self._kernels.landscape_attention_scratch.restype = ctypes.c_int64
+            return int(self._kernels.landscape_attention_scratch(parameters.pointer))
+        return 0
+
+    def profile(self) -> dict[str, float]:
+        """Seconds spent in each step so far, of one thread; counted from the first call on."""
+        if self.seconds is None:
+            self.seconds = (ctypes.c_double * len(self._plan.steps))()
+        return {step.name: float(t) for step, t in zip(self._plan.steps, self.seconds, strict=True)}
+
+    def run(self, values: Mapping[str, Value], images: int) -> dict[str, Value]:
+        """The wanted values from given ones.
+
+        Args:
+            values: By node; holds the given ones.
+            images: How many there are.
+        """
+        plan = self._plan
+        tensors: dict[int, Tensor] = {}
+        buffers = (_Buffer * len(plan.sizes))()
+        for buffer, offset in self._offsets.items():
+            buffers[buffer].offset = offset
+        for buffer, codes in self._constants.items():
+            buffers[buffer].base = codes.data_ptr()
+        for name, place in plan.given.items():
+            tensors[place.buffer] = self._given(name, place, values[name])
+        for place in plan.wanted.values():
+            if place.buffer not in tensors:
+                dtype = torch.int16 if place.wide else torch.uint8
+                tensors[place.buffer] = torch.empty((images, plan.sizes[place.buffer] // place.bytes), dtype=dtype)
+        for buffer, tensor in tensors.items():
+            buffers[buffer].base, buffers[buffer].stride = tensor.data_ptr(), plan.sizes[buffer]
+        self._kernels.landscape_run(
+            ctypes.c_int(torch.get_num_threads()), ctypes.c_int64(images), self._steps, ctypes.c_int64(len(plan.steps)),
+            buffers, ctypes.c_int64(self._arena), ctypes.c_int64(self._scratch), self.seconds,
+        )  # fmt: skip
+        return {name: self._value(name, place, tensors[place.buffer]) for name, place in plan.wanted.items()}
+
+    def _given(self, name: str, place: Place, value: Value) -> Tensor:
+        """A value's numbers, image by image."""
+        value, quantizer = self._native.small(name, value), self._sources[name]
+        if isinstance(value, RawCodes) and not place.wide:
+            same = value.zero_point == int(quantizer.zero_point) and value.scale == float(quantizer.scale)
+            numbers = value.codes
+        elif isinstance(value, SmallIntegers) and place.wide:
+            same, numbers = value.scale == float(quantizer.scale), value.integers
+        else:
+            raise TypeError(f"{name} is {type(value).__name__}; expected codes")
+        if not same:
+            raise ValueError(f"{name} has other parameters than its quantizer {place.source}")
+        return numbers.movedim(place.layout.axis, 0).contiguous()
+
+    def _value(self, name: str, place: Place, numbers: Tensor) -> Value:
+        quantizer = self._sources[name]
+        shaped = _shaped(numbers, place.layout)
+        if place.wide:
+            return SmallIntegers(shaped, float(quantizer.scale))
+        return RawCodes(shaped, int(quantizer.zero_point), float(quantizer.scale))
+
+
+def _shaped(numbers: Tensor, layout: Layout) -> Tensor:
+    """A buffer (images, numbers) as the value that lies in it."""
+    strides, images = layout.regular(), numbers.shape[0]
+    if strides is None:
+        picked = numbers[:, layout.image.reshape(-1)].reshape(images, *layout.image.shape)
+        return picked.movedim(0, layout.axis)
+    view = numbers.as_strided((images, *strides.sizes), (numbers.stride(0), *strides.steps), strides.offset)
+    return view.movedim(0, layout.axis)

@@ -1,0 +1,89 @@
+// Float LayerNorm of integers from exact sums; see landscape.quant.layer_norm for the definition.
+
+#pragma once
+
+#include "layer.h"
+
+namespace native {
+
+struct Norm {
+    Index width;
+    int32_t wide, zero;  // of the input
+    double spread_offset;  // eps width^2 / scale^2
+    const double *weight, *bias;
+    const Quantizer *quantizer;
+    const float *gain, *shift;  // weight / scale of the output, bias / scale + zero point; padded
+    float tolerance;
+};
+
+inline void row_sums(const Norm &l, const void *from, int64_t &total, int64_t &squares) {
+    total = squares = 0;
+    Index i = 0;
+#if defined(__AVX512BW__)
+    if (l.wide) {
+        // Pairs of squares stay below 2^31 for |c| <= 2040; as 64-bit numbers they are summed without a bound on width.
+        const int16_t *c = static_cast<const int16_t *>(from);
+        __m512i sums = _mm512_setzero_si512(), powers = _mm512_setzero_si512();
+        for (; i < l.width; i += 32) {
+            const Index rest = l.width - i;
+            const __m512i x = rest >= 32 ? _mm512_loadu_si512(c + i)
+                                         : _mm512_maskz_loadu_epi16(static_cast<uint32_t>(first_bits(rest)), c + i);
+            sums = _mm512_add_epi32(sums, _mm512_madd_epi16(x, _mm512_set1_epi16(1)));
+            const __m512i pairs = _mm512_madd_epi16(x, x);
+            powers = _mm512_add_epi64(powers, _mm512_add_epi64(_mm512_and_si512(pairs, _mm512_set1_epi64(0xffffffff)),
+                                                               _mm512_srli_epi64(pairs, 32)));
+        }
+        total = _mm512_reduce_add_epi32(sums), squares = _mm512_reduce_add_epi64(powers);
+        return;
+    }
+#endif
+    for (; i < l.width; ++i) {
+        const int32_t c = number_at(from, l.wide, i) - l.zero;
+        total += c, squares += c * c;
+    }
+}
+
+inline void normalize(const Norm &l, const uint8_t *from, uint8_t *out) {
+    const Quantizer &q = *l.quantizer;
+    int64_t total, squares;
+    row_sums(l, from, total, squares);
+    const double channels = static_cast<double>(l.width), sum = static_cast<double>(total);
+    const double denominator = std::sqrt(channels * static_cast<double>(squares) - sum * sum + l.spread_offset);
+    const float reciprocal = static_cast<float>(1.0 / denominator);
+    // The bound holds for reciprocals that float32 has to full precision; else the float64 expression gives all codes.
+    const bool precise = reciprocal > 1e-30f && reciprocal < 1e30f;
+    const Floats inverse = all(precise ? reciprocal : 0.0f), limit = all(precise ? tie_limit(l.tolerance) : -1.0f);
+    const Ints width = all(static_cast<int32_t>(l.width)), zero = all(l.zero), sums = all(static_cast<int32_t>(total));
+    const Index size = l.wide ? 2 : 1;
+    alignas(64) uint8_t operand[2 * WIDE] = {}, codes[WIDE];
+    for (Index n = 0; n < l.width; n += WIDE) {
+        const Index count = l.width - n < WIDE ? l.width - n : WIDE;
+        const uint8_t *c = from + n * size;
+        uint8_t *to = out + n;
+        if (count < WIDE) {
+            c = static_cast<uint8_t *>(std::memcpy(operand, c, static_cast<size_t>(count * size)));
+            to = codes;
+        }
+        Ints rounded_to[BLOCKS] = {};
+        uint64_t near = 0;
+        for (Index b = 0; b < BLOCKS; ++b) {
+            const Index at = b * LANES;
+            if (at >= count) break;
+            const Ints centred = subtract(multiply(subtract(numbers_at(c, l.wide, at), zero), width), sums);
+            Floats u = multiply_add(multiply(floats(centred), inverse), load(l.gain + n + at), load(l.shift + n + at));
+            u = clamp(u, static_cast<float>(q.highest));
+            near |= static_cast<uint64_t>(near_tie(u, limit)) << at;
+            rounded_to[b] = rounded(u);
+        }
+        store_codes(rounded_to, to);
+        for (near &= first_bits(count); near != 0; near &= near - 1) {
+            const int i = lowest_bit(near);
+            const double number = static_cast<double>(number_at(c, l.wide, i) - l.zero);
+            const double x = (channels * number - sum) / denominator * l.weight[n + i] + l.bias[n + i];
+            to[i] = static_cast<uint8_t>(code_exactly(x, q, n + i));
+        }
+        if (to == codes) std::memcpy(out + n, codes, static_cast<size_t>(count));
+    }
+}
+
+}  // namespace native

@@ -1,0 +1,44 @@
+// From numbers to codes: the reference's float64 expressions, for what the float32 paths leave open.
+//
+// Every float32 path comes with a bound on how far it may be from the reference's float64 number, in units of codes
+// (derived in bounds.py). Where it lies closer than that to a tie between two codes, the float64 expression decides.
+
+#pragma once
+
+#include <cmath>
+
+#include "threads.h"
+#include "vectors.h"
+
+namespace native {
+
+constexpr Index WIDE = 64;  // outputs that an epilogue takes at once; arrays per output are padded to a multiple
+
+// clamp(round(x / scale + zero_point), 0, highest); with PTF a scale and a factor per channel.
+struct Quantizer {
+    const double *scale;
+    const double *inverse;
+    const int32_t *factor;  // 2^exponent per channel, or null
+    double zero_point, highest;
+};
+
+inline int32_t code_exactly(double x, double scale, double zero_point, double highest) {
+    double t = x / scale + zero_point;
+    t = t > 0.0 ? t : 0.0;
+    t = t < highest ? t : highest;
+    return static_cast<int32_t>(std::nearbyint(t));
+}
+
+inline int32_t code_exactly(double x, const Quantizer &q, Index channel) {
+    return code_exactly(x, q.scale[q.factor != nullptr ? channel : 0], q.zero_point, q.highest);
+}
+
+// The distance from the nearest integer beyond which a number within `tolerance` may round differently. Halves and
+// their neighbours are floats, and the difference is rounded downwards by one more step.
+inline float tie_limit(float tolerance) { return std::nextafterf(0.5f - tolerance, -1.0f); }
+
+inline int lowest_bit(uint64_t bits) { return __builtin_ctzll(bits); }
+
+inline uint64_t first_bits(Index count) { return count >= 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1; }
+
+}  // namespace native
