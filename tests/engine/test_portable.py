@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import ndtr
+
+from landscape.engine import Evaluator, Reference
+from landscape.engine.portable import Portable, compiling, float32
+from landscape.engine.portable.activations import FAST
+from landscape.engine.portable.device import on_device
+from landscape.engine.portable.products import FLOAT, SIGNED, UNSIGNED, fastest, multiply, pack
+from landscape.quant.elementwise import activation_function
+from tests.engine.networks import NETWORKS, assert_same_codes, images, perturbed, quantized, with_powers_of_two
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "usable", lambda: False)
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a8", "w3a8"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_codes_equal_the_reference_for_every_family(name: str, bits: str) -> None:
+    net = quantized(name, bits)
+    assert_same_codes(net, Portable(net))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.usefixtures("eager")
+def test_without_a_compiler_the_codes_are_the_same(name: str) -> None:
+    net = quantized(name)
+    assert_same_codes(net, Portable(net))
+
+
+@pytest.mark.parametrize("name", ["vit", "cnn"])
+def test_values_exactly_between_two_codes_round_as_in_the_reference(name: str) -> None:
+    net = with_powers_of_two(quantized(name))
+    assert_same_codes(net, Portable(net))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"residual": "tensor"},
+        {"layer_norm": "integer"},
+        {"softmax": "log2"},
+        {"bias_correction": "none"},
+        {"bias_correction": "output"},
+        {"activation_observer": "percentile", "weight_observer": "minmax"},
+    ],
+)
+def test_codes_equal_the_reference_in_other_schemes(options: dict[str, str]) -> None:
+    net = quantized("vit", **options)
+    assert_same_codes(net, Portable(net))
+
+
+@pytest.mark.parametrize("bits", ["w2a3", "w4a8s4", "w4a32", "w32a8"])
+def test_codes_equal_the_reference_at_unusual_bit_widths(bits: str) -> None:
+    net = quantized("vit", bits)
+    batch = images(2).normalized(dtype=torch.float64)
+    if "32" not in bits:
+        assert_same_codes(net, Portable(net))
+    expected, actual = (Evaluator(net, images(2), (), engine).logits(net) for engine in (Reference, Portable))
+    assert len(batch) == 2 and torch.equal(expected, actual)
+
+
+def test_codes_equal_the_reference_with_exact_input() -> None:
+    for name in ("vit", "cnn"):
+        net = quantized(name, exact_input=True)
+        assert_same_codes(net, Portable(net))
+
+
+@pytest.mark.parametrize("way", [UNSIGNED, SIGNED, FLOAT])
+def test_every_kind_of_product_gives_the_same_codes(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("landscape.engine.portable.engine.fastest", lambda device: way)
+    for bits in ("w8a8", "w4a8"):
+        net = quantized("vit", bits)
+        assert_same_codes(net, Portable(net))
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_batch_and_threads_change_no_code(count: int, threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert_same_codes(quantized("vit"), Portable(quantized("vit")), count)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_sibling_gives_the_codes_of_its_own_scales(seed: int) -> None:
+    net = quantized("vit")
+    centre = Portable(net)
+    assert_same_codes(net, centre, count=1)
+    for names in (["blocks.1.attn.qkv.weight"], ["blocks.0.mlp.act.output", "head.weight"], net.scale_names()):
+        moved = perturbed(net, names, seed)
+        assert_same_codes(moved, Portable(moved, centre), count=1)
+
+
+def test_extreme_scales_and_zero_points_clamp_like_the_reference() -> None:
+    net = quantized("vit", "w8a8")
+    for factor in (1e-3, 1e3):
+        scaled = {n: net.scale(n) * factor for n in net.scale_names() if n.endswith("output")}
+        moved = net.with_scales(scaled)
+        assert_same_codes(moved, Portable(moved), count=2)
+    for end in (0, 255):
+        weights = {
+            k: dataclasses.replace(q, zero_point=torch.full_like(q.zero_point, end)) for k, q in net.weights.items()
+        }
+        activations = {
+            k: dataclasses.replace(q, zero_point=torch.full_like(q.zero_point, end)) for k, q in net.activations.items()
+        }
+        moved = dataclasses.replace(net, weights=weights, activations=activations)
+        assert_same_codes(moved, Portable(moved), count=2)
+
+
+def test_a_network_moved_to_a_device_shares_what_a_sibling_has_moved() -> None:
+    """The path that a GPU takes, as far as a machine without one can go: everything is moved, to the CPU."""
+    net = quantized("swin")
+    moved = on_device(net, "cpu")
+    candidate = perturbed(net, ["layers.0.blocks.0.attn.qkv.weight"], seed=0)
+    moved_candidate = on_device(candidate, "cpu", (net, moved))
+    changed = [k for k in net.weights if moved_candidate.weights[k] is not moved.weights[k]]
+    assert changed == ["layers.0.blocks.0.attn.qkv"] and moved_candidate.graph is moved.graph
+    assert_same_codes(candidate, Portable(moved_candidate, Portable(moved)), count=2)
+
+
+def test_a_failing_compiler_is_told_and_changes_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(kernel: object, **options: object) -> object:
+        def fail(*arguments: object) -> None:
+            raise RuntimeError("no such compiler")
+
+        return fail
+
+    monkeypatch.setattr(compiling, "_failures", [])
+    monkeypatch.setattr(torch, "compile", broken)
+    kernel = compiling.compiled(float32.requantized)
+    with pytest.warns(RuntimeWarning, match="no such compiler"):
+        assert kernel(torch.zeros(1)) is None
+    assert not compiling.usable()
+
+
+@pytest.mark.parametrize("way", [UNSIGNED, SIGNED, FLOAT])
+def test_packed_products_are_the_integer_products(way: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(0, 256, (5, 37), generator=generator, dtype=torch.uint8)
+    for low, high in ((-128, 128), (-255, 1), (0, 256), (-7, 9)):
+        integers = torch.randint(low, high, (11, 37), generator=generator).double()
+        weight = pack(integers, way)
+        sums = multiply(codes, weight).double()
+        row_sums = sums[:, 11:12]
+        restored = sums[:, :11] + weight.code_shift * weight.sums
+        if weight.shift is not None:
+            restored = restored + row_sums * weight.shift
+        assert torch.equal(restored, codes.double() @ integers.T)
+        assert torch.equal(row_sums[:, 0], (codes.double() - weight.code_shift).sum(1))
+
+
+def test_a_way_to_multiply_is_found() -> None:
+    assert fastest("cpu") in (UNSIGNED, SIGNED, FLOAT)
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_fast_activations_stay_within_their_error_bound(name: str) -> None:
+    points = np.concatenate([np.linspace(-12, 12, 2_000_001), np.geomspace(1e-30, 1e4, 20_001)]).astype(np.float32)
+    points = np.concatenate([points, -points])
+    exact = activation_function(name).function(points.astype(np.float64))
+    for found in (FAST[name].function, torch.compile(FAST[name].function, dynamic=True)):
+        error = np.abs(found(torch.from_numpy(points)).double().numpy() - exact)
+        assert (error <= FAST[name].error * np.abs(points.astype(np.float64)) + 1e-30).all()
+
+
+def test_the_bound_of_gelu_is_not_far_above_its_error() -> None:
+    points = np.linspace(-6, 6, 200_001).astype(np.float32)
+    exact = points.astype(np.float64) * ndtr(points.astype(np.float64))
+    error = np.abs(FAST["gelu"].function(torch.from_numpy(points)).double().numpy() - exact) / np.abs(points).clip(1e-9)
+    assert error.max() > 0.05 * FAST["gelu"].error
+
+
+def _exact_layer(sums: torch.Tensor, gain: torch.Tensor, offset: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    count = gain.numel()
+    return sums[:, :count].double() * gain + sums[:, count : count + 1].double() * offset + bias
+
+
+def test_codes_that_are_not_doubtful_are_those_of_float64() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sums = torch.randint(-300_000, 300_000, (400, 65), generator=generator, dtype=torch.int32)
+    gain = torch.rand(64, generator=generator, dtype=torch.float64) * 1e-3
+    offset = torch.randn(64, generator=generator, dtype=torch.float64) * 1e-4
+    bias = torch.randn(64, generator=generator, dtype=torch.float64) * 50 + 100
+    zero = torch.zeros(64, dtype=torch.int32)
+    codes, doubtful = float32.layer(
+        sums, zero, None, gain.float(), torch.tensor(0, dtype=torch.int32), offset.float(), bias.float(),
+        torch.tensor(255.0), 1,
+    )  # fmt: skip
+    t = _exact_layer(sums, gain, offset, bias)
+    expected = t.round().clamp(0, 255)
+    assert torch.equal(codes[~doubtful].double(), expected[~doubtful])
+    inside = (t > -0.4) & (t < 255.4)
+    assert 0 < doubtful[inside].double().mean() < 0.01
+
+
+def test_ties_are_doubtful() -> None:
+    sums = torch.tensor([[1, 0], [3, 0], [4, 0]], dtype=torch.int32)
+    none = torch.zeros(1, dtype=torch.int32)
+    half = torch.tensor([0.5])
+    _, doubtful = float32.layer(
+        sums, none, None, half, torch.tensor(0, dtype=torch.int32), None, torch.zeros(1), torch.tensor(255.0), 1
+    )
+    assert doubtful[:, 0].tolist() == [True, True, False]
+
+
+def test_values_that_float32_cannot_hold_are_doubtful() -> None:
+    sums = torch.tensor([[1, 0], [0, 0]], dtype=torch.int32)
+    none = torch.zeros(1, dtype=torch.int32)
+    for gain in (torch.inf, torch.nan):
+        _, doubtful = float32.layer(
+            sums, none, None, torch.tensor([gain]), torch.tensor(0, dtype=torch.int32), None, torch.zeros(1),
+            torch.tensor(255.0), 1,
+        )  # fmt: skip
+        assert doubtful.all()
