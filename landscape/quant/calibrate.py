@@ -6,7 +6,7 @@ and every observer sees the values of its node as they pass; nothing is kept but
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -67,11 +67,11 @@ def quantize_network(
     if len(images) == 0:
         raise UserError("no calibration images; give at least one")
     placements = place_quantizers(graph, scheme, exact_input)
-    activations = _calibrate_activations(graph, scheme, placements, images, progress)
+    activations = calibrate_activations(graph, scheme, placements, images, progress)
     weights = quantize_weights(graph, scheme)
     network = QuantizedNetwork(graph, scheme, exact_input, placements, weights, activations)
     if scheme.bias_correction == "output" and weights:
-        network = replace(network, biases=_corrected_biases(network, images))
+        network = replace(network, biases=corrected_biases(network, images))
     return network
 
 
@@ -136,13 +136,25 @@ def keeps_input(scheme: Scheme, mean: Sequence[float], std: Sequence[float]) -> 
     return scheme.input == "exact" or (scheme.input == "auto" and set(mean) == set(std) == {0.5})
 
 
-def _calibrate_activations(
+def calibrate_activations(
     graph: Graph,
     scheme: Scheme,
-    placements: dict[str, Placement],
+    placements: Mapping[str, Placement],
     images: ImageSet,
-    progress: Callable[[int], None] | None,
+    progress: Callable[[int], None] | None = None,
 ) -> dict[str, ActivationQuantizer]:
+    """Quantizers of activations; they do not depend on the weights' bits or observer.
+
+    Args:
+        graph: The float network.
+        scheme: How it is to be quantized.
+        placements: Of `place_quantizers`; Log-Int-Softmax needs no parameters and gets none.
+        images: Calibration images.
+        progress: Told the number of images after each batch.
+
+    Raises:
+        UserError: A value in the network is not finite.
+    """
     observers = {
         name: _observer(graph, name, place, scheme) for name, place in placements.items() if place.kind != "log2"
     }
@@ -185,8 +197,8 @@ def _rounded(scale: Tensor) -> Tensor:
     return scale.float().double()
 
 
-def _corrected_biases(network: QuantizedNetwork, images: ImageSet) -> dict[str, Tensor]:
-    """Biases that restore the mean output of every layer on the float network's own inputs."""
+def corrected_biases(network: QuantizedNetwork, images: ImageSet) -> dict[str, Tensor]:
+    """Biases that restore the mean output of every layer on the float network's own inputs; float64 (out,) by layer."""
     readers: dict[str, list[Node]] = {}
     for layer in network.graph.weighted():
         readers.setdefault(layer.inputs[0], []).append(layer)
