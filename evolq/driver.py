@@ -58,7 +58,8 @@ class Course:
 
 
 _KEPT = (
-    "spent", "seconds", "best_value", "best_point", "judged_value", "judged_point", "looks", "part_point", "part_values",
+    "spent", "seconds", "best_value", "best_point", "judged_value", "judged_point", "looks",
+    "part_point", "part_values",
 )  # fmt: skip
 
 

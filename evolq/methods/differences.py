@@ -61,7 +61,8 @@ class SPSA(SGD):
     def gradient_of(self, answer: Answer) -> FloatArray:
         """(L(e + c d) - L(e - c d)) / 2c times 1 / d, summed over the directions d."""
         ahead, behind = np.split(answer.values, 2)
-        slopes = (ahead - behind) / (2 * self.options.distance)
+        with np.errstate(invalid="ignore"):  # of two infinite losses the difference is not known: NaN
+            slopes = (ahead - behind) / (2 * self.options.distance)
         inverse = np.divide(1.0, self.moves, out=np.zeros_like(self.moves), where=self.moves != 0)
         gradient: FloatArray = slopes @ inverse
         return gradient
