@@ -96,10 +96,10 @@ def test_the_correlation_length_of_an_unequal_grid_is_refused():
 
 def test_the_correlation_length_of_noise_is_a_part_of_a_step_and_of_a_moving_average_its_width():
     noise = np.random.default_rng(1).normal(size=20000)
-    axis = 0.1 * np.arange(20000)
+    axis = np.linspace(0, 1999.9, 20000)
     assert correlation_length(noise, (axis,)) == pytest.approx(0.1 * (1 - 1 / np.e), rel=0.03)
     # A moving average of 10 has the autocorrelation 1 - lag / 10.
-    smooth = np.convolve(noise, np.ones(10) / 10, mode="same")
+    smooth = np.convolve(noise, np.ones(10) / 10, mode="same").astype(np.float64)
     assert correlation_length(smooth, (axis,)) == pytest.approx(0.1 * 10 * (1 - 1 / np.e), rel=0.05)
 
 

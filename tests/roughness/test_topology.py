@@ -75,4 +75,4 @@ def test_a_shift_leaves_persistence_as_it_is(values, shift):
     one, other = (merge_tree(surface) for surface in (values, np.flip(values)))
     np.testing.assert_allclose(sorted(one.arcs), sorted(other.arcs))
     depths = [sorted(death - birth for birth, death in tree.pairs) for tree in (one, other)]
-    np.testing.assert_allclose(*depths)
+    np.testing.assert_allclose(depths[0], depths[1])
