@@ -117,6 +117,7 @@ class Driver:
             assert static is not None
             self.optimizer.load_static_dict(unpack(static))
             self._load(state)
+            self.optimizer.attach(self.objective)
         self._began = time.perf_counter() - self.course.seconds
         while self._step():
             pass
@@ -128,6 +129,7 @@ class Driver:
         value = float(answer.values[0])
         self.course.best_value = value
         self.optimizer.know(answer)
+        self.optimizer.attach(self.objective)
         before = self.objective.spent
         self.optimizer.bind(self.objective)
         rows = [self._row(start, 0, value, True, 0)]
@@ -136,7 +138,10 @@ class Driver:
         self._keep(rows, pack(self.optimizer.static_dict()))
 
     def _step(self) -> bool:
+        self.optimizer.spent = self.course.spent
+        before = self.objective.spent
         query = self.optimizer.ask()
+        self.course.spent += self.objective.spent - before
         if query is None:
             return False
         self._check(query)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -12,6 +13,7 @@ import torch
 
 from evolq.optimizer import Answer, Query
 from evolq.space import FloatArray, NetworkSpace, SpaceInfo
+from landscape.curvature.operator import PRODUCT_COST
 from landscape.engine import Evaluator
 from landscape.errors import UserError
 from landscape.images import ImageSet
@@ -19,8 +21,8 @@ from landscape.losses import Outputs, loss_function, one_thread, per_image
 from landscape.problem import Problem
 from landscape.space import scale_space
 
-KEPT_EVALUATORS = 24
-"""Parts of the images whose values before the moving group are kept at a time."""
+Products = Callable[[FloatArray], FloatArray]
+"""From a vector to its product with a matrix of second derivatives, both float64 (dimension,)."""
 
 
 class Objective(Protocol):
@@ -44,6 +46,20 @@ class Objective(Protocol):
         """What the query would cost, known before."""
         ...
 
+    def curvature(self, point: FloatArray, kind: str, images: Sequence[int]) -> Products:
+        """Products with the second derivatives of the loss on some images; each adds what it costs to `spent`.
+
+        Args:
+            point: Relative coordinates.
+            kind: ``hessian``, ``ggn`` or ``fisher``.
+            images: Indices.
+        """
+        ...
+
+    def product_cost(self, kind: str) -> int:
+        """What a product costs for each image, in images through the full network."""
+        ...
+
 
 def query_cost(query: Query, info: SpaceInfo) -> int:
     """Images through the full network: one for each image and point, three with a gradient (forward and backward).
@@ -64,12 +80,14 @@ class FunctionObjective:
         function: The mean loss at a point, float64 (dimension,), on the images of an index array.
         info: The space.
         slope: Its gradient, likewise, where there is one.
+        hessian: Its matrix of second derivatives, likewise, where there is one.
         loss: Name.
     """
 
     function: object
     info: SpaceInfo
     slope: object = None
+    hessian: object = None
     loss: str = "value"
     spent: int = 0
 
@@ -94,6 +112,23 @@ class FunctionObjective:
         cost = self.cost(query)
         self.spent += cost
         return Answer(query, values, part_values, gradients, cost)
+
+    def curvature(self, point: FloatArray, kind: str, images: Sequence[int]) -> Products:
+        """Products with the second derivatives, see `Objective`."""
+        if not callable(self.hessian):
+            raise UserError("this problem has no second derivatives; choose another method")
+        matrix = self.hessian(point, np.array(images))
+
+        def product(vector: FloatArray) -> FloatArray:
+            self.spent += self.product_cost(kind) * len(images)
+            found: FloatArray = matrix @ vector
+            return found
+
+        return product
+
+    def product_cost(self, kind: str) -> int:
+        """See `Objective`."""
+        return PRODUCT_COST[kind]
 
 
 def part_rows(info: SpaceInfo) -> list[npt.NDArray[np.int64]]:
@@ -201,21 +236,41 @@ class NetworkObjective:
 
     def _differentiate(self, query: Query) -> Answer:
         assert query.gradient is not None
-        if self.info.integer.any():
-            raise UserError("zero points are integers and have no gradient; use --no-zero-points with this method")
-        if self._gradients is None:
-            network = self.problem.network
-            space = scale_space(network, self.space.names)
-            self._gradients = replace(self.problem, network=network, space=space)
+        problem = self._differentiable()
         images = None if query.images is None and query.parts is None else rows_of(query, self.info).tolist()
         values, gradients, cost = [], [], 0
         for point in query.points:
             scales = self._scales(point)
-            found = self._gradients.gradient(scales, self.loss, query.gradient, images, "float32")
+            found = problem.gradient(scales, self.loss, query.gradient, images, "float32")
             values.append(found.value)
             gradients.append(self.space.gather(found.relative.numpy()))
             cost += found.cost
         return Answer(query, np.array(values), None, np.stack(gradients), cost)
+
+    def _differentiable(self) -> Problem:
+        """The problem over all scales that move, for derivatives."""
+        if self.info.integer.any():
+            raise UserError("zero points are integers and have no gradient; use --no-zero-points with this method")
+        if self._gradients is None:
+            network = self.problem.network
+            self._gradients = replace(self.problem, network=network, space=scale_space(network, self.space.names))
+        return self._gradients
+
+    def curvature(self, point: FloatArray, kind: str, images: Sequence[int]) -> Products:
+        """See `Objective`; the second derivatives are those of the straight-through surrogate."""
+        operator = self._differentiable().curvature(
+            self._scales(point), kind, self.loss, images=list(images), dtype="float32"
+        )
+
+        def product(vector: FloatArray) -> FloatArray:
+            self.spent += self.product_cost(kind) * len(images)
+            return self.space.gather(operator.matvec(self.space.spread(vector)))
+
+        return product
+
+    def product_cost(self, kind: str) -> int:
+        """See `Objective`."""
+        return PRODUCT_COST[kind]
 
     def _scales(self, point: FloatArray) -> torch.Tensor:
         network = self.space.at(point)

@@ -88,6 +88,7 @@ class Optimizer:
         options: Settings.
         seed: Of `generator`, the only source of randomness.
         budget: Images that may be spent in all; for schedules.
+        spent: Images spent so far; kept up to date by the driver.
     """
 
     needs: ClassVar[Needs] = "values"
@@ -107,6 +108,7 @@ class Optimizer:
     def __post_init__(self) -> None:
         """Make the generator and whatever `start` makes."""
         self.generator = np.random.default_rng([self.seed, 0x65766F])
+        self.spent = 0
         self.start()
 
     @classmethod
@@ -146,6 +148,12 @@ class Optimizer:
         """Take what is needed besides values; called once before the first `ask`, not when a run is resumed.
 
         Only for `needs` = ``curvature``: what is taken must be kept in `STATE` or `STATIC`. What it costs is counted.
+        """
+
+    def attach(self, problem: Any) -> None:
+        """Take hold of the problem, for what only it can answer while the optimizer runs.
+
+        Called before `bind`, and again when a run is resumed. What is asked of it in `ask` is counted.
         """
 
     def know(self, start: Answer) -> None:

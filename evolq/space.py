@@ -147,6 +147,11 @@ class NetworkSpace:
         sizes = [part.start.size for part in self._parts if not part.integer]
         return np.array([chunk.sum() for chunk in np.split(relative, np.cumsum(sizes)[:-1])])
 
+    def spread(self, vector: FloatArray) -> FloatArray:
+        """From a vector of coordinates to one entry for each number of the scales: the transpose of `gather`."""
+        sizes = [part.start.size for part in self._parts if not part.integer]
+        return vector if len(vector) == sum(sizes) else np.repeat(vector, sizes)
+
     def at(self, point: FloatArray) -> QuantizedNetwork:
         """The network at a point; parameters that did not move are shared with the start."""
         scales, zero_points = self.parameters(point)

@@ -74,14 +74,13 @@ class GradientMethod(Optimizer):
     Options: ClassVar[type[Any]] = GradientOptions
     SPACE: ClassVar[dict[str, Any]] = {"scales": "weights"}
     STATE: ClassVar[tuple[str, ...]] = (
-        "point", "rate", "step", "total", "spent", "memory", "trials", "waiting", "checking", "scale",
+        "point", "rate", "step", "memory", "trials", "waiting", "checking", "scale",
     )  # fmt: skip
 
     def start(self) -> None:
         """The first trial, at the start."""
         self.waiting = list(self.options.learning_rates())
         self.trials: list[dict[str, Any]] = []
-        self.spent = 0
         self.checking = False
         self._restart()
 
@@ -90,7 +89,7 @@ class GradientMethod(Optimizer):
         self.rate = self.waiting.pop(0)
         self.point = np.zeros(self.space.dimension)
         self.memory = self._fresh_memory()
-        self.step, self.total, self.scale = 0, 0, 0.0
+        self.step, self.scale = 0, 0.0
 
     @property
     def _searching(self) -> bool:
@@ -103,7 +102,6 @@ class GradientMethod(Optimizer):
 
     def tell(self, answer: Answer) -> list[bool]:
         """Take a step; or note what the point is worth."""
-        self.spent += answer.cost
         if self.checking:
             self.checking = False
             if self._searching:

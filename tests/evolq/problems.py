@@ -17,6 +17,7 @@ def quadratic(dimension=6, images=10, parts=2, groups=2, curvature=None):
         lambda e, rows: 0.5 * float(weights @ (e - target) ** 2),
         info,
         lambda e, rows: weights * (e - target),
+        lambda e, rows: np.diag(weights),
     )
     return problem, target
 
@@ -52,11 +53,15 @@ def noisy(dimension=4, noise=1e-3, images=40, parts=4):
         lambda e, rows: function(e, rows) + float(slopes[rows].mean(axis=0) @ e),
         smooth.info,
         lambda e, rows: slope(e, rows) + slopes[rows].mean(axis=0),
+        smooth.hessian,
     ), target
 
 
 def constant(value, dimension=4, images=10, parts=2):
     """The same value everywhere, NaN if it is NaN."""
     return FunctionObjective(
-        lambda e, rows: value, SpaceInfo.plain(dimension, 2, images, parts), lambda e, rows: np.zeros(dimension)
+        lambda e, rows: value,
+        SpaceInfo.plain(dimension, 2, images, parts),
+        lambda e, rows: np.zeros(dimension),
+        lambda e, rows: np.zeros((dimension, dimension)),
     )

@@ -12,7 +12,7 @@ from landscape.errors import UserError
 from tests.evolq.problems import constant, noisy, piecewise_constant, quadratic
 
 VALUES = ["evolq", "random", "coordinate", "cmaes", "sep-cmaes", "spsa", "finite-differences"]
-GRADIENT = ["sgd", "adam", "adamw"]
+GRADIENT = ["sgd", "adam", "adamw", "newton"]
 
 
 def make(name, problem, budget=2000, seed=0, **settings):
