@@ -132,23 +132,26 @@ class Evaluator:
         for chunk in self._chunks:
             if chosen is not None and not any(index in chosen for index in range(chunk.start, chunk.stop)):
                 continue
-            values = self._start_values(chunk)
+            values = self._start_values(chunk, arithmetic)
             for _ in _evaluate(arithmetic, changing, values, {*keep, *border, graph.output}, chunk.stop - chunk.start):
                 pass
             yield slice(chunk.start, chunk.stop), values
 
     def _run(self, arithmetic: Reference, chunk: _Chunk, output: str) -> Value:
-        values = self._start_values(chunk)
+        values = self._start_values(chunk, arithmetic)
         if output in values:
             return values[output]
         changing = [node for node in self.network.graph if node.name in self.changing]
         return _run_nodes(arithmetic, changing, values, {output}, chunk.stop - chunk.start)[output]
 
-    def _start_values(self, chunk: _Chunk) -> dict[str, Value]:
+    def _start_values(self, chunk: _Chunk, arithmetic: Reference) -> dict[str, Value]:
         """What the changing part reads of the shared part: computed when it is first asked for, then kept."""
         if chunk.kept is None:
             chunk.kept = self.cache.keep(self._prefix(chunk))
-        return {name: v.unpacked() if isinstance(v, Codes) else v for name, v in chunk.kept.items()}
+        values = {name: v.unpacked() if isinstance(v, Codes) else v for name, v in chunk.kept.items()}
+        if "input" in self.changing:  # the images' own scale moves
+            values["input"] = self._input(arithmetic, chunk)
+        return values
 
     def _prefix(self, chunk: _Chunk) -> dict[str, Value]:
         border = self._border(self.network.graph)
@@ -156,7 +159,7 @@ class Evaluator:
         return _run_nodes(self.centre, self._shared, values, border, chunk.stop - chunk.start)
 
     def _input(self, arithmetic: Reference, chunk: _Chunk) -> Value:
-        return arithmetic.input(self.images.normalized(slice(chunk.start, chunk.stop), torch.float64))
+        return arithmetic.pixels(self.images, slice(chunk.start, chunk.stop))
 
     def _walk(self, arithmetic: Reference, chunk: _Chunk, keep: set[str]) -> Iterator[tuple[Node, Value]]:
         values: dict[str, Value] = {}
