@@ -77,6 +77,43 @@ def layer_batches(graph: Graph, images: ImageSet, gradients: bool, seed: int = 0
         ]
 
 
+def node_batches(
+    graph: Graph, images: ImageSet, names: Sequence[str], seed: int = 0
+) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+    """Values of nodes, and the derivative of the sum of -log p(label) there, some images at a time.
+
+    Args:
+        graph: The float network.
+        images: N images.
+        names: Of nodes.
+        seed: Of the labels; see `layer_batches`.
+
+    Yields:
+        Value and derivative by name, float32, the images first.
+    """
+    passed = DifferentiablePass(graph)
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, len(images), BATCH):
+        rows = images.normalized(slice(start, start + BATCH), torch.float32).requires_grad_()
+        values = _all_values(passed, rows, set(names))
+        kept = [values[name] for name in names]
+        slopes = torch.autograd.grad(_own_likelihood(values[graph.output], generator), kept)
+        yield {name: (value.detach(), slope) for name, value, slope in zip(names, kept, slopes, strict=True)}
+
+
+def _all_values(passed: DifferentiablePass, images: Tensor, keep: set[str]) -> dict[str, Tensor]:
+    graph = passed.graph
+    last = {name: node.name for node in graph for name in node.inputs}
+    values: dict[str, Tensor] = {}
+    for node in graph:
+        arguments = [values[name] for name in node.inputs]
+        values[node.name] = images if node.op == "input" else passed.apply(node, arguments, images.shape[0])
+        for name in set(node.inputs):
+            if last[name] == node.name and name not in keep:
+                del values[name]
+    return values
+
+
 def _forward(passed: DifferentiablePass, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
     graph = passed.graph
     last = {name: node.name for node in graph for name in node.inputs}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -41,7 +43,7 @@ def test_cma_es_learns_the_scaling_that_plain_random_search_does_not():
 def test_where_the_derivative_is_zero_almost_everywhere_gradient_descent_stays(name):
     method, _, preset = name.partition("/")
     problem, _ = piecewise_constant()
-    optimizer = find_method(method, preset).create(problem.info, preset, budget=2000)
+    optimizer: Any = find_method(method, preset).create(problem.info, preset, budget=2000)
     assert optimizer.options.estimator == "almost-everywhere"
     assert not Driver(problem, optimizer, 2000).run().any()
 
@@ -65,7 +67,7 @@ def test_spsa_estimates_the_gradient_of_a_linear_function_without_bias():
     problem, _ = quadratic()
     slope = np.array([1.0, -2.0, 0.5, 0.0, 3.0, -1.0])
     problem.function = lambda e, rows: float(slope @ e)
-    optimizer = find_method("spsa").create(problem.info, budget=10**6)
+    optimizer: Any = find_method("spsa").create(problem.info, budget=10**6)
     estimates = []
     for _ in range(4000):
         query = optimizer.gradient_query()
@@ -76,21 +78,23 @@ def test_spsa_estimates_the_gradient_of_a_linear_function_without_bias():
 
 def test_finite_differences_are_exact_on_a_quadratic():
     problem, _ = quadratic()
-    optimizer = find_method("finite-differences").create(problem.info, budget=10**6, directions=6, parts=2)
+    optimizer: Any = find_method("finite-differences").create(problem.info, budget=10**6, directions=6, parts=2)
     gradient = optimizer.gradient_of(problem.answer(optimizer.gradient_query()))
     np.testing.assert_allclose(gradient, problem.slope(np.zeros(6), None), rtol=1e-9)
 
 
 def test_adam_takes_steps_of_the_learning_rate_at_first():
     problem, _ = quadratic()
-    optimizer = find_method("adam").create(problem.info, budget=0, rates="0.01")
+    optimizer: Any = find_method("adam").create(problem.info, budget=0, rates="0.01")
     optimizer.tell(problem.answer(optimizer.ask()))
     np.testing.assert_allclose(np.abs(optimizer.point), 0.01, rtol=1e-6)
 
 
 def test_learning_rates_are_chosen_by_their_trials_and_what_they_cost_is_part_of_the_budget():
     problem, _ = quadratic()
-    optimizer = find_method("sgd").create(problem.info, budget=3000, rates="0.00001 0.01", trial=5, check=5, batch=2)
+    optimizer: Any = find_method("sgd").create(
+        problem.info, budget=3000, rates="0.00001 0.01", trial=5, check=5, batch=2
+    )
     driver = Driver(problem, optimizer, 3000)
     driver.run()
     assert optimizer.rate == 0.01
@@ -138,7 +142,7 @@ def test_newton_stops_where_the_budget_does_not_pay_for_a_product():
 
 def test_the_released_preset_takes_480_evaluations_of_twelve_blocks():
     info = SpaceInfo.plain(24, groups=12, images=1000, parts=10)
-    optimizer = EvolQ.create(info, "released")
+    optimizer: Any = EvolQ.create(info, "released")
     blocks = []
     while (query := optimizer.ask()) is not None:
         assert query.points.shape == (1, 24) and query.parts is None
@@ -152,7 +156,7 @@ def test_the_released_preset_takes_480_evaluations_of_twelve_blocks():
 def test_the_released_mutation_is_absolute_uniform_and_then_the_absolute_value():
     info = SpaceInfo.plain(4, groups=1)
     info = SpaceInfo(**{**vars(info), "centre": np.array([0.02, 0.05, 0.0004, 0.1]), "bits": np.array([3, 4, 4, 8])})
-    optimizer = EvolQ.create(info, "released", seed=5)
+    optimizer: Any = EvolQ.create(info, "released", seed=5)
     optimizer.tell(Answer(optimizer.ask(), np.array([1.0])))
     generator = np.random.default_rng([5, 0x65766F])
     for _ in range(2):
@@ -165,7 +169,7 @@ def test_the_released_mutation_is_absolute_uniform_and_then_the_absolute_value()
 
 def test_the_fittest_drawn_member_is_the_parent_and_the_worst_is_dropped():
     info = SpaceInfo.plain(2, groups=1)
-    optimizer = EvolQ.create(info, passes=1, population=3, cycles=3, tournament=50, relative=True, mutation=0.1)
+    optimizer: Any = EvolQ.create(info, passes=1, population=3, cycles=3, tournament=50, relative=True, mutation=0.1)
     optimizer.tell(Answer(optimizer.ask(), np.array([1.0])))
     first = optimizer.ask()
     assert optimizer.tell(Answer(first, np.array([0.5]))) == [True]
@@ -180,7 +184,7 @@ def test_the_fittest_drawn_member_is_the_parent_and_the_worst_is_dropped():
 
 
 def test_a_child_that_is_nan_is_the_worst():
-    optimizer = EvolQ.create(SpaceInfo.plain(2, groups=1), "released")
+    optimizer: Any = EvolQ.create(SpaceInfo.plain(2, groups=1), "released")
     optimizer.tell(Answer(optimizer.ask(), np.array([1.0])))
     assert optimizer.tell(Answer(optimizer.ask(), np.array([np.nan]))) == [False]
     assert np.isfinite(optimizer.fitness).all()
