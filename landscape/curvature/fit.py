@@ -104,6 +104,7 @@ def model_fits(
     options: FitOptions | None = None,
     float_weights: bool = True,
     progress: Progress = silent,
+    dtype: str = "float64",
 ) -> list[ModelFit]:
     """R^2 by radius of the quadratic model, of the surrogate itself and, if asked for, of the float network's.
 
@@ -116,6 +117,7 @@ def model_fits(
         options: Lines, radii, level.
         float_weights: Whether to compare the second-order model over the float network's weights too.
         progress: Who is told.
+        dtype: Number type of the surrogate's values; float32 for speed.
     """
     options = options or FitOptions()
     images = len(problem.images)
@@ -123,7 +125,7 @@ def model_fits(
     with progress("surface", count * images) as advance:
         lines = evaluate_lines(problem, loss, options, advance)
     with progress("surrogate", images) as advance:
-        quadratic, surrogate = surrogate_models(problem, loss, lines, options)
+        quadratic, surrogate = surrogate_models(problem, loss, lines, options, dtype)
         advance(images)
     models = {"quadratic": quadratic, "surrogate": surrogate}
     if float_weights:
@@ -133,17 +135,22 @@ def model_fits(
     return [fit(name, loss, lines, predicted, options) for name, predicted in models.items()]
 
 
-def surrogate_models(problem: Problem, loss: str, lines: Lines, options: FitOptions) -> tuple[FloatArray, FloatArray]:
-    """Per-image losses at the points, by the surrogate's value, slope and curvature at the centre, and by itself."""
+def surrogate_models(
+    problem: Problem, loss: str, lines: Lines, options: FitOptions, dtype: str = "float64"
+) -> tuple[FloatArray, FloatArray]:
+    """Per-image losses at the points, by the surrogate's value, slope and curvature at the centre, and by itself.
+
+    Slope and curvature are differences and so always in float64; `dtype` is for the surrogate itself.
+    """
     step = STEP * options.largest
     beside = [problem.space.at([sign * step], d.unsqueeze(0)) for d in lines.directions for sign in (-1.0, 1.0)]
-    values = surrogate_losses(problem, problem.centre, [*beside, *lines.points], loss).numpy()
-    behind, ahead = values[0 : len(beside) : 2], values[1 : len(beside) : 2]
+    values = surrogate_losses(problem, problem.centre, beside, loss).numpy()
+    behind, ahead = values[::2], values[1::2]
     slope = (ahead - behind) / (2 * step)
     curvature = (ahead - 2 * lines.centre + behind) / step**2
     alpha = lines.coordinates[:, None]
     quadratic = lines.centre + alpha * slope[lines.line] + 0.5 * alpha**2 * curvature[lines.line]
-    return quadratic, values[len(beside) :]
+    return quadratic, surrogate_losses(problem, problem.centre, lines.points, loss, dtype=dtype).numpy()
 
 
 def float_weight_model(problem: Problem, loss: str, lines: Lines) -> FloatArray:

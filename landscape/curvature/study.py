@@ -100,7 +100,9 @@ def curvature_study(
             if network == "surrogate" or kind != "fisher":
                 found.append(_measured(problem, network, kind, options, progress))
     with_weights = any(network.startswith("float") for network in networks)
-    fits = model_fits(problem, options.loss, options.fit(), with_weights, progress) if options.lines else []
+    fits = (
+        model_fits(problem, options.loss, options.fit(), with_weights, progress, options.dtype) if options.lines else []
+    )
     return CurvatureReport({**problem.description, "study": asdict(options)}, tuple(found), tuple(fits))
 
 
