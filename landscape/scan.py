@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from torch import Tensor
 
 from landscape.directions import ALL_DIRECTIONS, directions_for
@@ -174,23 +175,37 @@ def continue_scan(
 def read_surface(store: RunStore) -> Surface:
     """The surface of a run, complete or not; per-image values are read when they are asked for."""
     settings = store.settings
-    grid = ScanOptions(**{field.name: settings[field.name] for field in fields(ScanOptions)})
     table = store.values()
-    shape = (grid.points,) * grid.dims
+    axes = _axes(settings, table)
+    shape = tuple(len(axis) for axis in axes)
+    at = _positions(table, axes)
     names = [name for name in table.columns if name not in ("index", "seconds") and not name.startswith("coordinate_")]
     values = {}
     for name in names:
-        flat = np.full(grid.points**grid.dims, np.nan)
-        flat[table["index"].to_numpy()] = table[name].to_numpy()
+        flat = np.full(int(np.prod(shape)), np.nan)
+        flat[at] = table[name].to_numpy()
         values[name] = flat.reshape(shape)
     reference = {"float": store.get_meta("float_values")}
-    centre = (grid.points // 2,) * grid.dims
+    centre = tuple(int(np.flatnonzero(axis == 0.0)[0]) for axis in axes)
     if values and not all(np.isnan(value[centre]) for value in values.values()):
         reference["centre"] = {name: float(value[centre]) for name, value in values.items()}
-    axis = grid.axis()
-    return Surface(
-        axis, axis if grid.dims == 2 else None, values, _StoredImages(store.folder, shape, names), settings, reference
-    )
+    images = _StoredImages(store.folder, shape, names, dict(zip(table["index"].tolist(), at.tolist(), strict=True)))
+    return Surface(axes[0], axes[1] if len(axes) == 2 else None, values, images, settings, reference)
+
+
+def _axes(settings: Mapping[str, Any], table: pd.DataFrame) -> list[FloatArray]:
+    """Coordinates along each direction: the grid's, or of a refined run (`landscape.refine`) those of its points."""
+    grid = ScanOptions(**{field.name: settings[field.name] for field in fields(ScanOptions)})
+    if settings.get("refine") is None:
+        return [grid.axis()] * grid.dims
+    return [np.unique(np.append(table[f"coordinate_{axis}"].to_numpy(), 0.0)) for axis in range(grid.dims)]
+
+
+def _positions(table: pd.DataFrame, axes: Sequence[FloatArray]) -> npt.NDArray[np.int64]:
+    """Flat position on the grid of each row of a table of points."""
+    found = [np.searchsorted(axis, table[f"coordinate_{n}"].to_numpy()) for n, axis in enumerate(axes) if len(table)]
+    shape = tuple(len(axis) for axis in axes)
+    return np.ravel_multi_index(tuple(found), shape) if found else np.zeros(0, dtype=np.int64)
 
 
 def load_surface(folder: str | Path) -> Surface:
@@ -208,8 +223,8 @@ def load_surface(folder: str | Path) -> Surface:
 class _StoredImages(Mapping[str, FloatArray]):
     """Per-image values of a run by name, read from its folder on access; NaN where a point is not computed."""
 
-    def __init__(self, folder: Path, shape: tuple[int, ...], names: Sequence[str]) -> None:
-        self._folder, self._shape = folder, shape
+    def __init__(self, folder: Path, shape: tuple[int, ...], names: Sequence[str], at: Mapping[int, int]) -> None:
+        self._folder, self._shape, self._at = folder, shape, at
         self._names = [name for name in names if name != "flip_rate"]
 
     def __getitem__(self, name: str) -> FloatArray:
@@ -218,7 +233,8 @@ class _StoredImages(Mapping[str, FloatArray]):
         with RunStore.open(self._folder) as store:
             indices, rows = store.per_image(name)
         full = np.full((int(np.prod(self._shape)), rows.shape[1]), np.nan)
-        full[indices] = rows
+        known = [number for number, index in enumerate(indices.tolist()) if index in self._at]  # not later ones
+        full[[self._at[index] for index in indices[known].tolist()]] = rows[known]
         return full.reshape(*self._shape, rows.shape[1])
 
     def __iter__(self) -> Any:
