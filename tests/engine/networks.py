@@ -42,9 +42,10 @@ class SmallCnn(nn.Module):
         return torch.as_tensor(self.head(x.mean((2, 3))))
 
 
-def _vit(**options: object) -> nn.Module:
-    sizes = {"patch_size": 8, "embed_dim": 60, "num_heads": 3, "depth": 2}
-    return timm.create_model("deit_tiny_patch16_224", img_size=SIDE, num_classes=7, **{**sizes, **options})
+def _vit() -> nn.Module:
+    return timm.create_model(
+        "deit_tiny_patch16_224", img_size=SIDE, patch_size=8, embed_dim=60, num_heads=3, depth=2, num_classes=7
+    )
 
 
 def _swin() -> nn.Module:
