@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import zlib
 from typing import Any
@@ -15,15 +14,21 @@ _ARRAY, _TUPLE = "__array__", "__tuple__"
 def pack(state: Any) -> bytes:
     """Plain data (dicts with text keys, lists, tuples, numbers, texts, None) with numpy arrays in it, as bytes.
 
+    The plain part as JSON, its length before it, and the arrays' bytes behind it; compressed, for most of it is zeros.
+
     Raises:
         TypeError: Something else is in it.
     """
-    return zlib.compress(json.dumps(_encode(state)).encode(), 1)
+    arrays: list[bytes] = []
+    text = json.dumps(_encode(state, arrays)).encode()
+    return zlib.compress(b"".join([len(text).to_bytes(8, "little"), text, *arrays]), 1)
 
 
 def unpack(data: bytes) -> Any:
     """The inverse of `pack`, bit for bit: NaN, infinities and dtypes included."""
-    return _decode(json.loads(zlib.decompress(data)))
+    raw = memoryview(zlib.decompress(data))
+    end = 8 + int.from_bytes(raw[:8], "little")
+    return _decode(json.loads(bytes(raw[8:end])), raw[end:])
 
 
 def generator_state(generator: np.random.Generator) -> dict[str, Any]:
@@ -38,35 +43,36 @@ def restore_generator(state: dict[str, Any]) -> np.random.Generator:
     return generator
 
 
-def _encode(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        if value.dtype.hasobject:
+def _encode(value: Any, arrays: list[bytes]) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        array = np.asarray(value)
+        if array.dtype.hasobject:
             raise TypeError("an array of objects cannot be part of an optimizer's state; keep numbers")
-        text = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
-        return {_ARRAY: [value.dtype.str, list(value.shape), text]}
-    if isinstance(value, np.generic):
-        return _encode(np.asarray(value))
+        start = sum(map(len, arrays))
+        arrays.append(np.ascontiguousarray(array).tobytes())
+        return {_ARRAY: [array.dtype.str, list(array.shape), start]}
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise TypeError("keys of an optimizer's state must be text")
-        return {key: _encode(entry) for key, entry in value.items()}
+        return {key: _encode(entry, arrays) for key, entry in value.items()}
     if isinstance(value, tuple):
-        return {_TUPLE: [_encode(entry) for entry in value]}
+        return {_TUPLE: [_encode(entry, arrays) for entry in value]}
     if isinstance(value, list):
-        return [_encode(entry) for entry in value]
+        return [_encode(entry, arrays) for entry in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"{type(value).__name__} cannot be part of an optimizer's state; give plain data and numpy arrays")
 
 
-def _decode(value: Any) -> Any:
+def _decode(value: Any, raw: memoryview) -> Any:
     if isinstance(value, list):
-        return [_decode(entry) for entry in value]
+        return [_decode(entry, raw) for entry in value]
     if not isinstance(value, dict):
         return value
     if set(value) == {_ARRAY}:
-        dtype, shape, text = value[_ARRAY]
-        return np.frombuffer(base64.b64decode(text), dtype).reshape(shape).copy()
+        dtype, shape, start = value[_ARRAY]
+        count = int(np.prod(shape, dtype=np.int64))
+        return np.frombuffer(raw, dtype, count, start).reshape(shape).copy()
     if set(value) == {_TUPLE}:
-        return tuple(_decode(entry) for entry in value[_TUPLE])
-    return {key: _decode(entry) for key, entry in value.items()}
+        return tuple(_decode(entry, raw) for entry in value[_TUPLE])
+    return {key: _decode(entry, raw) for key, entry in value.items()}

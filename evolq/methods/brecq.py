@@ -123,7 +123,7 @@ class _Block:
         nodes = [
             node.name
             for node in graph
-            if node.name in network.activations and node.op != "softmax" and node.module.startswith(prefix)
+            if node.name in network.activations and node.op != "softmax" and f"{node.module}.".startswith(f"{prefix}.")
         ]
         self.output = nodes[-1] if nodes and prefix else graph.output
         self.target = torch.zeros(0)

@@ -1,0 +1,201 @@
+"""Evol-Q and its rivals on DeiT-Tiny at equal budget: runs in pieces, resumes, and writes ``results/optimizers``.
+
+    python -m benchmarks.optimizer_study run --bits w3a8 --minutes 7.5    # again and again until nothing is left
+    python -m benchmarks.optimizer_study report                           # results/optimizers.json and .md
+
+The starting point is ``fq-vit++`` with weight correction and MinMax activations from 100 images. The search sees 1,000
+training images, the calibration images among them; the 1,000 validation images are looked at once, at the end of a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from evolq.comparison import Entry, comparison_record, comparison_rows
+from evolq.run import MethodOptions, open_study_run, run_method
+from evolq.study import SearchOptions, Study, build_study
+from landscape.cli.runs import aligned
+from landscape.engine import choose_engine
+from landscape.setup import Ingredients, ProblemOptions, gather
+from landscape.store import RunStore, TrajectoryTable
+
+HERE = Path(__file__).parent
+DATA = Path(os.environ.get("LANDSCAPE_SHARED_DATA", HERE.parents[1] / "shared" / "data"))
+RESULTS = HERE / "results"
+EVALUATIONS = 48
+"""Evaluations of all search images: a tenth of the released 480, as much as this machine had time for."""
+
+SEARCH_IMAGES = 1000
+
+METHODS = (
+    "evolq/released",
+    "evolq/ours",
+    "hessian/inputs",
+    "hessian/tokens",
+    "hessian/diagonal",
+    "omse",
+    "random",
+    "sep-cmaes",
+    "coordinate",
+    "spsa",
+    "ptq4vit",
+    "adam",
+)
+
+
+def ingredients_of(bits: str) -> Ingredients:
+    """DeiT-Tiny at some bits, with the test images."""
+    return gather(
+        ProblemOptions(
+            model="deit_tiny_patch16_224",
+            weights=str(DATA / "weights" / "deit_tiny_patch16_224.safetensors"),
+            data=str(DATA / "imagenet-mini"),
+            resize="none",
+            crop=224,
+            preset="fq-vit++",
+            bias_correction="weight",
+            bits=bits,
+        )
+    )
+
+
+def load(bits: str, folder: Path, evaluations: int) -> Study:
+    """The study; calibration and teacher are taken from the run folder once it is there."""
+    options = SearchOptions(search_images=SEARCH_IMAGES, budget=evaluations * SEARCH_IMAGES)
+    stored = None
+    if RunStore.exists(folder):
+        with RunStore.open(folder) as store:
+            stored = {name: store.load_array(name) for name in store.array_names()}
+    study = build_study(ingredients_of(bits), options, stored=stored)
+    open_study_run(folder, study, [], resume=True).close()
+    return study
+
+
+class TimeIsUp(KeyboardInterrupt):
+    """As if Ctrl-C had been pressed: what is stored is safe."""
+
+
+@contextmanager
+def within(minutes: float) -> Iterator[None]:
+    """Stop after so many minutes."""
+
+    def stop(*_: object) -> None:
+        raise TimeIsUp
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
+    try:
+        yield
+    except TimeIsUp:
+        print("time is up; what is stored is safe", flush=True)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def run(bits: str, folder: Path, methods: Sequence[MethodOptions], minutes: float, evaluations: int) -> None:
+    """Run, or go on with, as many methods as there is time for."""
+    with within(minutes):
+        study = load(bits, folder, evaluations)
+        for method in methods:
+            start = time.perf_counter()
+            with open_study_run(folder, study, [], resume=True) as store:
+                found = run_method(study, method, store)
+            words = {kind: found.result["end"][kind] for kind in ("search", "test")}
+            print(f"{method.name}: {found.trajectory} {words} {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def finished(folder: Path, methods: Sequence[MethodOptions]) -> list[MethodOptions]:
+    """The methods that have come to their end."""
+    with RunStore.open(folder) as store:
+        table = TrajectoryTable(store)
+        return [method for method in methods if method.name in table.names() and table.result(method.name)]
+
+
+def report(folders: dict[str, Path], methods: Sequence[MethodOptions], evaluations: int) -> None:
+    """Write what is finished to ``results/optimizers.json`` and ``.md``."""
+    records = {}
+    for bits, folder in folders.items():
+        if not RunStore.exists(folder):
+            continue
+        study = load(bits, folder, evaluations)
+        done: dict[str, list[Any]] = {}
+        for method in finished(folder, methods):
+            with RunStore.open(folder) as store:
+                done.setdefault(method.method, []).append(run_method(study, method, store))
+        search, test = study.start_losses()
+        start = {"search": search, "test": test}
+        entries = [Entry(found[0].trajectory.label, name, found, start) for name, found in done.items()]
+        records[bits] = comparison_record(entries, study)
+    machine = {"cpu": _processor(), "cores": os.cpu_count(), "engine": choose_engine("auto")[1]}
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps({"machine": machine, "records": records}, indent=1, default=str)
+    (RESULTS / "optimizers.json").write_text(text + "\n")
+    (RESULTS / "optimizers.md").write_text(_markdown(machine, records))
+
+
+def _markdown(machine: dict[str, Any], records: dict[str, Any]) -> str:
+    lines = [
+        "# Evol-Q and its rivals on DeiT-Tiny",
+        "",
+        "Made by `python -m benchmarks.optimizer_study run --bits w3a8` (and `w4a8`), then `... report`.",
+        "Start: `fq-vit++` with weight correction, MinMax activations from 100 images. Loss: infoNCE against the float",
+        "network on 1,000 training images. The 1,000 validation images were looked at once, at the end of each run.",
+        "They are an easier sample than all 50,000 (see the data's notes), and one percent is ten images.",
+        "A gradient counts three images for each image. Intervals: 95 %, paired bootstrap over images and seeds.",
+        f"Machine: {machine['cpu']}, {machine['cores']} cores, shared with other work while this ran;",
+        f"{machine['engine']}.",
+    ]
+    for bits, record in records.items():
+        lines += ["", f"## {bits}, budget {record['budget']:,} images", "", "```"]
+        lines += aligned(comparison_rows(record))
+        lines += ["```"]
+        for entry in record["methods"]:
+            change = entry["search_to_start"][record["loss"]]
+            test = entry["test_to_start"][record["loss"]]
+            lines.append(
+                f"- {entry['label']}: seeds {', '.join(map(str, entry['seeds']))}; change of {record['loss']}: search "
+                f"{change['mean']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}], test {test['mean']:+.4f} "
+                f"[{test['low']:+.4f}, {test['high']:+.4f}]"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("run", "report"))
+    parser.add_argument("--bits", default="w3a8")
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=7.5)
+    parser.add_argument("--evaluations", type=int, default=EVALUATIONS)
+    parser.add_argument("--runs", default="runs/optimizer-study", help="folder of the runs")
+    options = parser.parse_args()
+    names = options.methods.split(",")
+    methods = [MethodOptions(method=name, search_seed=seed) for seed in range(options.seeds) for name in names]
+    root = Path(options.runs)
+    if options.what == "run":
+        run(options.bits, root / options.bits, methods, options.minutes, options.evaluations)
+    else:
+        report({bits: root / bits for bits in ("w3a8", "w4a8")}, methods, options.evaluations)
+
+
+if __name__ == "__main__":
+    main()
