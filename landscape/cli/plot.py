@@ -11,12 +11,14 @@ from landscape.cli.runs import aligned, say, write_json
 from landscape.errors import UserError
 from landscape.plots.kinds import KINDS, PlotOptions, default_kind, make_picture
 from landscape.plots.picture import PAPER_FORMATS, Picture
-from landscape.plots.runs import Run
+from landscape.plots.sources import open_source
 
 
 def plot(
     options: PlotOptions,
-    runs: Annotated[list[str] | None, typer.Argument(help="Folders of runs; scans, searches, or both.")] = None,
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Folders of runs (scans, searches), files of studies.")
+    ] = None,
     formats: Annotated[
         str | None, typer.Option("--format", help="With commas: pdf, png, svg, html, json (the record); gif; vts.")
     ] = None,
@@ -32,10 +34,11 @@ def plot(
         return
     if not runs:
         raise UserError("no run is given; give the folder of a run, such as runs/first")
-    opened = [Run(folder) for folder in runs]
+    opened = [open_source(path) for path in runs]
     kind = options.kind or default_kind(opened)
     picture = make_picture(opened, options)
-    stem, wanted = _target(out, formats, opened[0].folder, kind, picture)
+    first = opened[0].folder
+    stem, wanted = _target(out, formats, first if first.is_dir() else first.parent, kind, picture)
     files = picture.save(stem, wanted)
     if as_json:
         write_json({"kind": kind, "runs": [str(run.folder) for run in opened], "files": [str(file) for file in files]})

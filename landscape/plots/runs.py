@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from landscape.errors import UserError
 from landscape.scan import load_surface
 from landscape.store import RunStore
 from landscape.store.trajectories import TrajectoryTable
@@ -68,33 +66,3 @@ class Run:
         """A fixed array of the run; None if there is none of that name."""
         with RunStore.open(self.folder) as store:
             return store.load_array(name) if name in store.array_names() else None
-
-
-def first_scan(runs: Sequence[Run], kind: str) -> Run:
-    """The first run that holds a surface.
-
-    Raises:
-        UserError: There is none.
-    """
-    for run in runs:
-        if run.is_scan:
-            return run
-    raise UserError(f"--kind {kind} needs a scan, and {_named(runs)} is none; give the folder of `landscape scan`")
-
-
-def all_trajectories(runs: Sequence[Run], kind: str) -> list[Trajectory]:
-    """The trajectories of all runs.
-
-    Raises:
-        UserError: There are none.
-    """
-    found = [trajectory for run in runs if run.has_trajectories for trajectory in run.trajectories]
-    if not found:
-        raise UserError(
-            f"--kind {kind} needs trajectories, and {_named(runs)} has none; give the folder of `landscape optimize`"
-        )
-    return found
-
-
-def _named(runs: Sequence[Run]) -> str:
-    return ", ".join(str(run.folder) for run in runs) or "no run"

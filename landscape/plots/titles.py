@@ -46,6 +46,22 @@ def search_title(runs: Sequence[HasSettings]) -> str:
     return f"{network or 'quantized network'}: search over quantization scales"
 
 
+def study_title(settings: Mapping[str, Any]) -> str:
+    """Network, bits and the scales of a study, from its settings."""
+    network = ", ".join(_words(settings.get(key)) for key in ("model", "bits") if _words(settings.get(key)))
+    return f"{network or 'quantized network'}: {_moved(settings.get('which'))} of {_where(settings)}"
+
+
+def study_subtitle(settings: Mapping[str, Any], words: str) -> str:
+    """What a study measured, then where its network comes from."""
+    parts = [
+        words,
+        _phrase("{} calibration images", settings.get("calib_images")),
+        _phrase("seed {}", settings.get("seed")),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
 def _moved(which: Any) -> str:
     moved = {"weight": "weight scales", "activation": "activation scales", "both": "weight and activation scales"}
     return moved.get(_words(which), "scales")

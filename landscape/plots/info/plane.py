@@ -114,7 +114,8 @@ def aligned(trajectory: Trajectory, names: Sequence[str], sizes: Sequence[int]) 
 
 def off_words(largest: float) -> str:
     """How far the paths leave the plane, for below a picture."""
-    return f"points lie up to {percent(float(f'{largest:.2g}')).lstrip('+')} (RMS) off the plane; a larger dot lies farther off"
+    distance = percent(float(f"{largest:.2g}")).lstrip("+")
+    return f"points lie up to {distance} (RMS) off the plane; a larger dot lies farther off"
 
 
 def _columns(trajectory: Trajectory) -> list[FloatArray]:
