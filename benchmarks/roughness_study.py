@@ -12,19 +12,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from landscape.errors import UserError
+from landscape.problem import teacher_logits
+from landscape.progress import Advance
 from landscape.roughness import noise_floor, replication, roughness
 from landscape.roughness.text import number
-from landscape.scan import load_surface
+from landscape.scan import ScanOptions, continue_scan, load_surface, open_run, run_settings, scan_directions
+from landscape.setup import Ingredients, ProblemOptions, build, gather, stored_arrays
 from landscape.store import RunStore
 from landscape.surface import Surface
 
@@ -33,17 +37,23 @@ RUNS = Path("runs/roughness")
 RESULTS = Path("benchmarks/results")
 SIZES = (250, 500, 1000, 2000)
 VALUES = ("loss", "top1", "infonce")
-SCHEME = ("--preset", "fq-vit++", "--weight-observer", "omse", "--bias-correction", "weight")
+PART = 250
+"""Images whose float logits are stored at a time."""
+
+SCHEME = {"preset": "fq-vit++", "weight_observer": "omse", "bias_correction": "weight"}
 """OMSE of single channels and bias correction, as in the first look; written out, whatever the default becomes."""
 
-IMAGENET = ("--resize", "none", "--crop", "224")
-CIFAR = ("--resize", "none", "--crop", "32", "--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225")
-MANY = ("--data", str(SHARED / "imagenette-mini"), "--calib-data", str(SHARED / "imagenet-mini"))
-LINE = ("--dims", "1", "--points", "41")
-NETWORKS = {
-    "deit": ("deit_tiny_patch16_224", "deit_tiny_patch16_224", IMAGENET),
-    "mobilenet": (f"{SHARED / 'cnn_models.py'}:mobilenetv1_075", "mobilenetv1_075", IMAGENET),
-    "resnet20": (f"{SHARED / 'cnn_models.py'}:resnet20", "resnet20_cifar10", CIFAR),
+CIFAR = {"crop": 32, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+CNNS = SHARED / "cnn_models.py"
+NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "deit": ("deit_tiny_patch16_224", "deit_tiny_patch16_224", {"crop": 224}),
+    "mobilenet": (f"{CNNS}:mobilenetv1_075", "mobilenetv1_075", {"crop": 224}),
+    "resnet20": (f"{CNNS}:resnet20", "resnet20_cifar10", CIFAR),
+}
+DATA = {
+    "imagenette": {"data": str(SHARED / "imagenette-mini"), "calib_data": str(SHARED / "imagenet-mini")},
+    "val": {"data": str(SHARED / "imagenet-mini")},
+    "cifar10": {"data": str(SHARED / "cifar10-mini")},
 }
 
 
@@ -56,32 +66,41 @@ class Run:
         bits: Bit widths.
         part: What moves: a block, or a pattern of layers.
         images: How many.
-        data: Options that name the images.
-        grid: Options of the grid.
-        label: What the images are.
+        label: What the images are; key of `DATA`.
+        dims: 1 or 2.
     """
 
     network: str
     bits: str
     part: str
     images: int
-    data: tuple[str, ...]
-    grid: tuple[str, ...]
     label: str
+    dims: int = 1
+
+    @property
+    def points(self) -> int:
+        """Along each direction."""
+        return 41 if self.dims == 1 else 9
 
     @property
     def name(self) -> str:
         """Of the folder."""
         part = "".join(c if c.isalnum() else "-" for c in self.part)
-        return f"{self.network}-{self.bits}-{part}-{self.label}-{self.grid[1]}d"
+        return f"{self.network}-{self.bits}-{part}-{self.label}-{self.dims}d"
 
-    def arguments(self) -> list[str]:
-        """Of ``landscape``."""
-        model, weights, images = NETWORKS[self.network]
-        part = ["--block", self.part] if self.part.isdigit() else ["--layers", self.part]
-        where = ["--model", model, "--weights", str(SHARED / "weights" / f"{weights}.safetensors"), *images, *self.data]
-        what = ["--bits", self.bits, *part, *SCHEME, "--images", str(self.images), "--radius", "0.05", *self.grid]
-        return ["scan", *where, *what, "--out", str(RUNS / self.name), "--resume"]
+    def problem(self) -> dict[str, Any]:
+        """Options of the problem."""
+        model, weights, preprocessing = NETWORKS[self.network]
+        moving = {"block": int(self.part)} if self.part.isdigit() else {"layers": self.part}
+        images = {**DATA[self.label], "images": self.images, "resize": "none", **preprocessing}
+        where = {"model": model, "weights": str(SHARED / "weights" / f"{weights}.safetensors")}
+        return {**where, **images, **SCHEME, "bits": self.bits, **moving}
+
+    def command(self) -> str:
+        """The same on the command line."""
+        options = {**self.problem(), "dims": self.dims, "points": self.points, "out": RUNS / self.name}
+        words = [f"--{name.replace('_', '-')} {_word(value)}" for name, value in options.items()]
+        return "landscape scan " + " ".join(words)
 
     @property
     def finished(self) -> bool:
@@ -92,46 +111,103 @@ class Run:
             return store.status == "finished"
 
 
-PLANE = ("--dims", "2", "--points", "9")
-VAL = ("--data", str(SHARED / "imagenet-mini"))
-CIFAR_DATA = ("--data", str(SHARED / "cifar10-mini"))
 STUDY = (
-    Run("deit", "w4a8", "5", 2000, MANY, LINE, "imagenette"),
-    Run("deit", "w3a8", "5", 2000, MANY, LINE, "imagenette"),
-    Run("resnet20", "w4a8", "layer2.1.*", 2000, CIFAR_DATA, LINE, "cifar10"),
-    Run("mobilenet", "w4a8", "blocks.3.2.*", 2000, MANY, LINE, "imagenette"),
-    Run("deit", "w4a8", "10", 2000, MANY, LINE, "imagenette"),
-    Run("deit", "w3a8", "10", 2000, MANY, LINE, "imagenette"),
-    Run("deit", "w4a8", "0", 2000, MANY, LINE, "imagenette"),
-    Run("deit", "w3a8", "0", 2000, MANY, LINE, "imagenette"),
-    Run("resnet20", "w3a8", "layer2.1.*", 2000, CIFAR_DATA, LINE, "cifar10"),
-    Run("mobilenet", "w3a8", "blocks.3.2.*", 2000, MANY, LINE, "imagenette"),
-    Run("deit", "w4a8", "5", 1000, VAL, LINE, "val"),
-    Run("deit", "w4a8", "5", 1000, MANY, PLANE, "imagenette"),
+    Run("resnet20", "w4a8", "layer2.1.*", 2000, "cifar10"),
+    Run("deit", "w4a8", "10", 2000, "imagenette"),
+    Run("deit", "w4a8", "5", 2000, "imagenette"),
+    Run("mobilenet", "w4a8", "blocks.3.2.*", 2000, "imagenette"),
+    Run("deit", "w3a8", "10", 2000, "imagenette"),
+    Run("deit", "w3a8", "5", 2000, "imagenette"),
+    Run("resnet20", "w3a8", "layer2.1.*", 2000, "cifar10"),
+    Run("mobilenet", "w3a8", "blocks.3.2.*", 2000, "imagenette"),
+    Run("deit", "w4a8", "0", 2000, "imagenette"),
+    Run("deit", "w3a8", "0", 2000, "imagenette"),
+    Run("deit", "w4a8", "10", 1000, "val"),
+    Run("deit", "w4a8", "10", 1000, "imagenette", dims=2),
 )
-"""In the order of their importance."""
+"""In the order in which they are made: what answers the question first, and is cheap, comes first."""
+
+
+class TimeUpError(Exception):
+    """The time of this call is over; what is stored is safe."""
+
+
+@dataclass
+class Deadline:
+    """Progress that ends the work when its time is up.
+
+    Attributes:
+        end: Of `time.monotonic`.
+    """
+
+    end: float
+
+    @contextmanager
+    def __call__(self, stage: str, total: int) -> Iterator[Advance]:
+        """See `landscape.progress`."""
+        start = time.monotonic()
+
+        def advance(images: int) -> None:
+            if time.monotonic() > self.end:
+                raise TimeUpError
+
+        yield advance
+        print(f"  {stage}: {total} images in {time.monotonic() - start:.0f} s", flush=True)
 
 
 def scan(minutes: float) -> bool:
     """Work on the unfinished runs for so long; True when none is left."""
-    end = time.monotonic() + 60 * minutes
-    for run in STUDY:
-        if run.finished:
-            continue
-        left = end - time.monotonic()
-        if left < 20:
-            return False
-        print(f"{run.name}: {left:.0f} s left", flush=True)
-        process = subprocess.Popen([str(Path(sys.executable).with_name("landscape")), *run.arguments()])
-        try:
-            process.wait(timeout=left)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)  # stored points are safe
-            process.wait()
-            return False
-        if process.returncode != 0:
-            raise SystemExit(process.returncode)
+    RUNS.mkdir(parents=True, exist_ok=True)
+    deadline = Deadline(time.monotonic() + 60 * minutes)
+    try:
+        for run in STUDY:
+            if not run.finished:
+                print(run.name, flush=True)
+                compute(run, deadline)
+    except TimeUpError:
+        return False
     return True
+
+
+def compute(run: Run, deadline: Deadline) -> None:
+    """One run, as ``landscape scan`` makes it; calibration and teacher are shared with other runs of the network."""
+    ingredients = gather(ProblemOptions(**run.problem()))
+    teacher = _teacher(run, ingredients, deadline)
+    problem = build(ingredients, stored={**_quantized(run, deadline), "teacher": teacher})
+    grid = ScanOptions(dims=run.dims, points=run.points)
+    settings = run_settings(problem.description, grid)
+    with open_run(RUNS / run.name, settings, True, problem, scan_directions(problem, grid)) as store:
+        directions = torch.from_numpy(store.load_array("directions"))
+        continue_scan(problem, grid, directions, store, deadline)
+
+
+def _quantized(run: Run, deadline: Deadline) -> dict[str, np.ndarray[Any, Any]]:
+    path = RUNS / f"{run.network}-{run.bits}.npz"
+    if not path.exists():
+        few = build(gather(ProblemOptions(**{**run.problem(), "images": 2})), progress=deadline)
+        arrays = {name: array for name, array in stored_arrays(few).items() if name != "teacher"}
+        np.savez(path, **arrays)  # type: ignore[arg-type]  # a name of them could be allow_pickle
+    with np.load(path) as found:
+        return dict(found)
+
+
+def _teacher(run: Run, ingredients: Ingredients, deadline: Deadline) -> np.ndarray[Any, Any]:
+    """Logits of the float network, computed in parts, so that little is lost when the time is up."""
+    parts = []
+    for start in range(0, run.images, PART):
+        path = RUNS / f"teacher-{run.network}-{run.label}-{start}.npy"
+        if not path.exists():
+            images = ingredients.images.select(range(start, min(start + PART, run.images)))
+            with deadline("float network", len(images)) as advance:
+                np.save(path, teacher_logits(ingredients.model.module, images, advance).numpy().astype(np.float32))
+        parts.append(np.load(path))
+    return np.concatenate(parts)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"'{value}'" if "*" in str(value) else str(value)
 
 
 def rows_of(run: Run) -> list[dict[str, Any]]:
@@ -243,7 +319,7 @@ def report() -> None:
     lines = ["## Jaggedness against the number of images", "", *table(rows)]
     lines += ["", "## All measures on all images", *[line for run in finished for line in measures_table(run)]]
     lines += ["", "## Commands", "", "```"]
-    lines += ["landscape " + " ".join(run.arguments()) for run in finished]
+    lines += [run.command() for run in finished]
     lines += ["python -m benchmarks.roughness_study report", "```", ""]
     path = RESULTS / "roughness.md"
     text = path.read_text() if path.exists() else "# Roughness, measured\n\n"

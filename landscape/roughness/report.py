@@ -32,6 +32,9 @@ from landscape.surface import Surface
 SPLITS = 200
 """Random splits of the replication in a report."""
 
+FEW_UNITS = 20
+"""Independent units below which a report warns."""
+
 
 def roughness(
     surface: Surface,
@@ -97,7 +100,11 @@ def _values(surface: Surface, value: str) -> FloatArray:
 def _why_none(units: Units | None, enough: bool) -> str:
     if units is None:
         return "no per-image values, so no interval"
-    return "" if enough else f"fewer than {FEWEST_UNITS} independent units of {units.size} images, so no interval"
+    if not enough:
+        return f"fewer than {FEWEST_UNITS} independent units of {units.size} images, so no interval"
+    if units.count < FEW_UNITS:
+        return f"only {units.count} independent units of {units.size} images: intervals and floors are a rough guide"
+    return ""
 
 
 @dataclass(frozen=True, eq=False)
