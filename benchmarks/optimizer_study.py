@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from evolq.comparison import Entry, comparison_record, comparison_rows
 from evolq.run import MethodOptions, open_study_run, run_method
 from evolq.study import SearchOptions, Study, build_study
@@ -187,7 +189,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=7.5)
     parser.add_argument("--evaluations", type=int, default=EVALUATIONS)
     parser.add_argument("--runs", default="runs/optimizer-study", help="folder of the runs")
+    parser.add_argument("--threads", type=int, default=1, help="more only where nothing else runs")
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     names = options.methods.split(",")
     methods = [MethodOptions(method=name, search_seed=seed) for seed in range(options.seeds) for name in names]
     root = Path(options.runs)

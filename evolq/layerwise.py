@@ -28,6 +28,7 @@ from torch import Tensor
 from evolq.float_pass import LayerBatch, layer_batches
 from landscape.errors import UserError
 from landscape.images import ImageSet
+from landscape.losses import one_thread
 from landscape.quant.network import QuantizedNetwork
 from landscape.quant.qparams import CodeRange
 
@@ -216,5 +217,6 @@ def dequantized(rows: Tensor, scale: Tensor, zero_point: Tensor, highest: int, c
 def choose_all(
     network: QuantizedNetwork, metrics: Mapping[str, Metric], grid: Grid, top: int = 1
 ) -> dict[str, Choices]:
-    """`choose` for every layer that has a metric."""
-    return {layer: choose(network, layer, metric, grid, top) for layer, metric in metrics.items()}
+    """`choose` for every layer that has a metric; on one thread, for its operations are too small to share out."""
+    with one_thread():
+        return {layer: choose(network, layer, metric, grid, top) for layer, metric in metrics.items()}
