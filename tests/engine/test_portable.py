@@ -193,11 +193,12 @@ def test_codes_that_are_not_doubtful_are_those_of_float64() -> None:
     gain = torch.rand(64, generator=generator, dtype=torch.float64) * 1e-3
     offset = torch.randn(64, generator=generator, dtype=torch.float64) * 1e-4
     bias = torch.randn(64, generator=generator, dtype=torch.float64) * 50 + 100
-    zero = torch.zeros(64, dtype=torch.int32)
+    zero = torch.zeros(1, 64, dtype=torch.int32)
     codes, doubtful = float32.layer(
-        sums, zero, None, gain.float(), torch.tensor(0, dtype=torch.int32), offset.float(), bias.float(),
-        torch.tensor(255.0), 1,
+        sums, zero.T, None, gain.float()[:, None], torch.tensor(0, dtype=torch.int32), offset.float()[:, None],
+        bias.float()[:, None], torch.tensor(255.0),
     )  # fmt: skip
+    codes = codes[:, :, 0]
     t = _exact_layer(sums, gain, offset, bias)
     expected = t.round().clamp(0, 255)
     assert torch.equal(codes[~doubtful].double(), expected[~doubtful])
@@ -207,20 +208,20 @@ def test_codes_that_are_not_doubtful_are_those_of_float64() -> None:
 
 def test_ties_are_doubtful() -> None:
     sums = torch.tensor([[1, 0], [3, 0], [4, 0]], dtype=torch.int32)
-    none = torch.zeros(1, dtype=torch.int32)
-    half = torch.tensor([0.5])
+    none = torch.zeros(1, 1, dtype=torch.int32)
+    half = torch.tensor([[0.5]])
     _, doubtful = float32.layer(
-        sums, none, None, half, torch.tensor(0, dtype=torch.int32), None, torch.zeros(1), torch.tensor(255.0), 1
+        sums, none, None, half, torch.tensor(0, dtype=torch.int32), None, torch.zeros(1, 1), torch.tensor(255.0)
     )
     assert doubtful[:, 0].tolist() == [True, True, False]
 
 
 def test_values_that_float32_cannot_hold_are_doubtful() -> None:
     sums = torch.tensor([[1, 0], [0, 0]], dtype=torch.int32)
-    none = torch.zeros(1, dtype=torch.int32)
+    none = torch.zeros(1, 1, dtype=torch.int32)
     for gain in (torch.inf, torch.nan):
         _, doubtful = float32.layer(
-            sums, none, None, torch.tensor([gain]), torch.tensor(0, dtype=torch.int32), None, torch.zeros(1),
-            torch.tensor(255.0), 1,
+            sums, none, None, torch.tensor([[gain]]), torch.tensor(0, dtype=torch.int32), None,
+            torch.zeros(1, 1), torch.tensor(255.0),
         )  # fmt: skip
         assert doubtful.all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from landscape.engine.portable.values import Bytes, Pending
 from landscape.engine.reference import Reference, _function
 from landscape.engine.values import Codes, Value
 from landscape.graph import Node
+from landscape.images import ImageSet
 from landscape.quant.network import QuantizedNetwork
 from landscape.quant.qparams import CodeRange
 from landscape.quant.steps import StepTable, step_table
@@ -82,6 +84,19 @@ class Portable(Reference):
     def input(self, images: Tensor) -> Value:
         """The value of normalised images (N, C, H, W)."""
         return super().input(images.to(self.device))
+
+    def pixels(self, images: ImageSet, chosen: slice) -> Value:
+        """The value of some images of a set: codes looked up by channel and pixel, of which there are 256."""
+        if not self._uniform(self.graph["input"]):
+            return super().pixels(images, chosen)
+        pixels = images.pixels[chosen].to(self.device)
+        channels = pixels.shape[1]
+        every = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 1, 256).expand(1, channels, 1, 256)
+        found = self.input(replace(images, pixels=every).normalized(dtype=torch.float64))
+        assert isinstance(found, Bytes)
+        table = found.codes.reshape(channels, 256)
+        codes = [table[channel][pixels[:, channel].int()] for channel in range(channels)]
+        return Bytes(torch.stack(codes, 1), found.zero_point, found.scale)
 
     def evaluate(self, node: Node, values: Sequence[Value], images: int) -> Value:
         """The value of a node from the values of its inputs; see `Reference.evaluate`."""

@@ -32,13 +32,13 @@ LARGEST_NORM = 4096
 """Channels for which LayerNorm's sums are exact in float32: 4096 (8 255)^2 splits into two sums below 2^24."""
 
 
-def _settled(t: Tensor, error: Tensor, highest: Tensor, tile: int) -> tuple[Tensor, Tensor]:
-    """Codes uint8 (..., C), and which tiles of `tile` neighbours are doubtful: bool (..., C / tile)."""
+def _settled(t: Tensor, error: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes uint8 (..., C), and which rows are doubtful, bool (...)."""
     nearest = torch.round(t)
     # Both subtractions are exact where they matter: t and its neighbour share their exponent or cancel (Sterbenz).
     margin = ((t - nearest).abs() - 0.5).abs() - (error + _SLACK)
     codes = torch.minimum(nearest.clamp(min=0.0), highest).to(torch.uint8)
-    return codes, ~(margin.reshape(*margin.shape[:-1], -1, tile).amin(-1) > 0.0)
+    return codes, ~(margin.amin(-1) > 0.0)
 
 
 def _layer(
@@ -51,9 +51,10 @@ def _layer(
     bias: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """The value gain * integers + offset * totals + bias, and the sum of the terms' magnitudes; see `layer`."""
-    outputs = gain.shape[0]
-    totals = sums[:, outputs : outputs + 1].to(torch.int32)
-    integers = sums[:, :outputs].to(torch.int32) - base
+    tiles, tile = gain.shape
+    outputs = tiles * tile
+    totals = sums[:, outputs : outputs + 1].to(torch.int32).unsqueeze(-1)
+    integers = sums[:, :outputs].unflatten(-1, (tiles, tile)).to(torch.int32) - base  # type: ignore[no-untyped-call]
     if shift is not None:
         integers = integers + totals * shift
     term = integers.to(torch.float32) * gain
@@ -73,23 +74,27 @@ def layer(
     offset: Tensor | None,
     bias: Tensor,
     highest: Tensor,
-    tile: int,
 ) -> tuple[Tensor, Tensor]:
     """Codes of a linear layer or convolution from its integer sums.
 
+    The C channels are cut into tiles, so that little is computed anew for a doubtful code: parameters of channels have
+    the shape (tiles, tile), and every tile of a row is one row of the result.
+
     Args:
         sums: (rows, more than C): products of stored codes and weights; column C holds the sum of the row's codes.
-        base: int32 (C,), taken off the sums.
-        shift: int32 (C,) that multiplies the row's sum, or None.
-        gain: float32 (C,), in units of the output's scale.
+        base: int32 (tiles, tile), taken off the sums.
+        shift: int32 (tiles, tile) that multiplies the row's sum, or None.
+        gain: float32 (tiles, tile), in units of the output's scale.
         row_base: int32 (), taken off the row's sum.
-        offset: float32 (C,) that multiplies the row's sum, or None.
-        bias: float32 (C,), the output's zero point added.
+        offset: float32 (tiles, tile) that multiplies the row's sum, or None.
+        bias: float32 (tiles, tile), the output's zero point added.
         highest: float32 (), the largest code.
-        tile: See `_settled`.
+
+    Returns:
+        Codes (rows, tiles, tile) and doubtful tiles (rows, tiles); see `_settled`.
     """
     t, size = _layer(sums, base, shift, gain, row_base, offset, bias)
-    return _settled(t, size * (5.25 * UNIT), highest, tile)  # x, p, product, two sums
+    return _settled(t, size * (5.25 * UNIT), highest)  # x, p, product, two sums
 
 
 def layer_with_activation(
@@ -103,7 +108,6 @@ def layer_with_activation(
     inverse: Tensor,
     zero: Tensor,
     highest: Tensor,
-    tile: int,
     function: str,
 ) -> tuple[Tensor, Tensor]:
     """The same with an activation function between the layer and the quantizer.
@@ -119,17 +123,15 @@ def layer_with_activation(
         inverse: float32 (), 1 / scale of the output.
         zero: float32 (), its zero point.
         highest: float32 ().
-        tile: See `_settled`.
         function: Name of one of `FAST`.
     """
     x, size = _layer(sums, base, shift, gain, row_base, offset, bias)
     activation = FAST[function]
-    value = activation.function(x)
-    scaled = value * inverse
+    scaled = activation.function(x) * inverse
     # The layer's error through the steepest slope, the function's own, and 1 / scale, the product and the last sum.
     inner = size * (5.25 * UNIT * activation.slope) + x.abs() * activation.error
     error = inner * inverse * (1.0 + 4.0 * UNIT) + (scaled.abs() + zero) * (3.25 * UNIT)
-    return _settled(scaled + zero, error, highest, tile)
+    return _settled(scaled + zero, error, highest)
 
 
 def product(
@@ -146,7 +148,7 @@ def product(
         highest: float32 ().
     """
     term = (sums.to(torch.int32) + rows - columns).to(torch.float32) * gain
-    return _settled(term + zero, (term.abs() + zero) * (4.25 * UNIT), highest, term.shape[-1])
+    return _settled(term + zero, (term.abs() + zero) * (4.25 * UNIT), highest)
 
 
 def total(
@@ -167,13 +169,13 @@ def total(
     first = (a.to(torch.float32) - zero_a) * gain_a
     second = (b.to(torch.float32) - zero_b) * gain_b
     size = first.abs() + second.abs() + zero
-    return _settled(first + second + zero, size * (5.25 * UNIT), highest, a.shape[-1])
+    return _settled(first + second + zero, size * (5.25 * UNIT), highest)
 
 
 def requantized(a: Tensor, zero_a: Tensor, gain: Tensor, zero: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
     """Codes under another quantizer, as in `total` with one term; uint8 (R, C)."""
     term = (a.to(torch.float32) - zero_a) * gain
-    return _settled(term + zero, (term.abs() + zero) * (4.25 * UNIT), highest, a.shape[-1])
+    return _settled(term + zero, (term.abs() + zero) * (4.25 * UNIT), highest)
 
 
 def layer_norm(
@@ -210,7 +212,7 @@ def layer_norm(
     inverse = (1.0 / torch.sqrt(spread + epsilon)).to(torch.float32)
     term = (c * channels - ones) * inverse * weight
     t = term + bias
-    return _settled(t, (term.abs() + bias.abs()) * (6.25 * UNIT), highest, channels)
+    return _settled(t, (term.abs() + bias.abs()) * (6.25 * UNIT), highest)
 
 
 def softmax(codes: Tensor, powers: Tensor, inverse: Tensor, zero: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
@@ -236,7 +238,7 @@ def softmax(codes: Tensor, powers: Tensor, inverse: Tensor, zero: Tensor, highes
     scaled = terms * (inverse / terms.sum(-1, keepdim=True))
     tokens = codes.shape[-1]
     error = scaled * ((56.0 + tokens) * 1.02 * UNIT) + zero * (2.0 * UNIT) + inverse * 2.0**-40
-    return _settled(scaled + zero, error, highest, tokens)
+    return _settled(scaled + zero, error, highest)
 
 
 def centred(codes: Tensor, shift: int) -> tuple[Tensor, Tensor]:

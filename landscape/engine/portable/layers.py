@@ -111,13 +111,18 @@ class Epilogue:
         unit = target.scale if function is None else torch.ones_like(target.scale)
         bias = torch.zeros_like(layer.gain) if layer.bias is None else layer.bias
         bias = bias / unit + (target.zero_point if function is None else 0.0)
+        shift, offset = layer.weight.shift, layer.offset
+
+        def tiled(vector: Tensor) -> Tensor:
+            return vector.reshape(-1, self.tile).contiguous()
+
         self._parameters = (
-            layer.base,
-            layer.weight.shift,
-            (layer.gain / unit).float(),
+            tiled(layer.base),
+            None if shift is None else tiled(shift),
+            tiled((layer.gain / unit).float()),
             layer.row_base,
-            None if layer.offset is None else (layer.offset / unit).float(),
-            bias.float(),
+            None if offset is None else tiled((offset / unit).float()),
+            tiled(bias.float()),
         )
 
     def __call__(self, sums: Tensor) -> Tensor:
@@ -131,16 +136,14 @@ class Epilogue:
             channels = tiles[:, None] * self.tile + torch.arange(self.tile, device=sums.device)
             return self._codes(self.layer.value(sums, channels, rows[:, None]), channels)
 
-        return settle(fast, exact)
+        return settle(fast, exact).reshape(sums.shape[0], -1)
 
     def _fast(self, sums: Tensor) -> tuple[Tensor, Tensor] | None:
         t, found = self.target, None
         if self.function is None:
-            found = _layer(sums, *self._parameters, t.highest, self.tile)
+            found = _layer(sums, *self._parameters, t.highest)
         elif self.function in FAST:
-            found = _layer_with_activation(
-                sums, *self._parameters, t.inverse, t.zero, t.highest, self.tile, self.function
-            )
+            found = _layer_with_activation(sums, *self._parameters, t.inverse, t.zero, t.highest, self.function)
         return found
 
     def _codes(self, value: Tensor, channels: Tensor | None) -> Tensor:

@@ -64,11 +64,11 @@ def target(quantizer: ActivationQuantizer) -> Target:
 
 
 def settle(fast: tuple[Tensor, Tensor], exact: Callable[[tuple[Tensor, ...]], Tensor]) -> Tensor:
-    """Codes, the doubtful ones among them computed anew.
+    """Codes, the doubtful rows among them computed anew.
 
     Args:
-        fast: Codes (..., C) and doubtful tiles (..., C / tile), as the kernels of `float32` return them.
-        exact: Codes (n, tile) of n tiles, given by the index of each along the leading axes and among its row's tiles.
+        fast: Codes (..., C) and doubtful rows (...), as the kernels of `float32` return them.
+        exact: Codes (n, C) of n rows, given by the index of each along the leading axes.
 
     Returns:
         The codes, changed in place.
@@ -77,11 +77,11 @@ def settle(fast: tuple[Tensor, Tensor], exact: Callable[[tuple[Tensor, ...]], Te
     indices = doubtful.nonzero()
     if indices.shape[0]:
         where = indices.unbind(1)
-        codes.view(*doubtful.shape, -1)[where] = exact(where)
+        codes[where] = exact(where)
     return codes
 
 
 def tile_of(channels: int, largest: int = 64) -> int:
-    """Neighbours that are settled together: a divisor of the channels, `largest` at most but 8 at least."""
+    """Channels that are settled together: a divisor of their number, `largest` at most but 8 at least."""
     sizes = [size for size in range(8, min(channels, largest) + 1) if channels % size == 0]
     return sizes[-1] if sizes else channels
