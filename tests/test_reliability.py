@@ -130,8 +130,8 @@ def test_a_gradient_agrees_with_its_own_slopes_and_not_with_others() -> None:
     same, opposite, unrelated, zero = agreements(
         {"a": gradient, "b": -2 * gradient, "c": other, "d": 0 * gradient}, directions, slopes, (0.0,)
     )
-    assert (same.cosine, same.signs, same.ratio) == (pytest.approx(1), 1.0, pytest.approx(1))
-    assert (opposite.cosine, opposite.signs, opposite.ratio) == (pytest.approx(-1), 0.0, pytest.approx(2))
+    np.testing.assert_allclose((same.cosine, same.signs, same.ratio), (1, 1, 1))
+    np.testing.assert_allclose((opposite.cosine, opposite.signs, opposite.ratio), (-1, 0, 2))
     assert unrelated.low < 0 < unrelated.high
     assert all(math.isnan(value) for value in (zero.cosine, zero.low, zero.high, zero.signs))
     assert same.replication == pytest.approx(1)

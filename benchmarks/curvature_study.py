@@ -1,0 +1,191 @@
+"""Curvature and gradient reliability of a real network, in parts that each take some minutes on two cores.
+
+    python benchmarks/curvature_study.py --part scales  --bits w4a8 --block 5
+    python benchmarks/curvature_study.py --part float   --bits w4a8 --block 5
+    python benchmarks/curvature_study.py --part models  --bits w4a8 --block 5
+    python benchmarks/curvature_study.py --part reliability --bits w4a8 --block 5
+    python benchmarks/curvature_study.py --part table
+
+Calibration takes longest; do it once with `landscape quantize --preset fq-vit++ --bits w4a8 --bias-correction weight`
+and give its file to every part (`--quantized`). Each part adds its record to benchmarks/results/curvature.json; `table`
+writes curvature.md from it. `landscape curvature` and `landscape reliability` do the same for any network; this splits
+the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from landscape.cli.curvature import curvature_lines
+from landscape.cli.reliability import reliability_lines
+from landscape.cli.runs import aligned
+from landscape.curvature import (
+    Curvature,
+    CurvatureOptions,
+    CurvatureReport,
+    Density,
+    FitOptions,
+    ModelFit,
+    curvature_study,
+    model_fits,
+)
+from landscape.problem import Problem
+from landscape.reliability import (
+    Agreement,
+    Descent,
+    FlipDistance,
+    ReliabilityOptions,
+    ReliabilityReport,
+    reliability_study,
+)
+from landscape.scan import versions
+from landscape.setup import ProblemOptions, build, gather, on_images, search_images
+
+RESULTS = Path(__file__).parent / "results" / "curvature.json"
+
+PARTS = ("scales", "float", "models", "reliability", "table")
+
+
+def main() -> None:
+    """Run one part."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=PARTS, required=True)
+    parser.add_argument("--bits", default="w4a8")
+    parser.add_argument("--block", type=int, default=5)
+    parser.add_argument("--bias-correction", default="weight")
+    parser.add_argument("--loss", default="infonce")
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--quantized", help="a file of `landscape quantize`, in place of calibration")
+    parser.add_argument("--shared", default="../shared/data")
+    arguments = parser.parse_args()
+    if arguments.part == "table":
+        write_table()
+        return
+    search, test = problems(arguments)
+    start = time.perf_counter()
+    record = {
+        "scales": lambda: spectra(search, arguments.loss, "surrogate", "hessian,ggn"),
+        "float": lambda: spectra(search, arguments.loss, "float-scales,float-weights", "hessian"),
+        "models": lambda: models(search, arguments.loss),
+        "reliability": lambda: reliability(search, test, arguments.loss),
+    }[arguments.part]()
+    record["seconds"] = time.perf_counter() - start
+    record["command"] = shlex.join(["python", "benchmarks/curvature_study.py", *sys.argv[1:]])
+    record |= {"versions": versions(), "threads": torch.get_num_threads(), "images": len(search.images)}
+    setting = f"{arguments.bits}, block {arguments.block}, {arguments.loss}, correction {arguments.bias_correction}"
+    keep(setting, arguments.part, record)
+
+
+def problems(arguments: argparse.Namespace) -> tuple[Problem, Problem]:
+    """DeiT-Tiny on calibration images and on test images, quantized on 100 calibration images."""
+    scheme = {"preset": "fq-vit++", "bits": arguments.bits, "bias_correction": arguments.bias_correction}
+    options = ProblemOptions(
+        model="deit_tiny_patch16_224",
+        weights=f"{arguments.shared}/weights/deit_tiny_patch16_224.safetensors",
+        data=f"{arguments.shared}/imagenet-mini",
+        resize="none",
+        crop=224,
+        **({} if arguments.quantized else scheme),
+        quantized=arguments.quantized,
+        block=arguments.block,
+        calib_images=100,
+        images=arguments.images,
+        losses=f"top1,{arguments.loss}",
+    )
+    ingredients = gather(options)
+    test = build(ingredients)
+    return on_images(test, ingredients, search_images(ingredients, arguments.images)), test
+
+
+def spectra(problem: Problem, loss: str, networks: str, kinds: str) -> dict[str, Any]:
+    """Eigenvalues, trace and density."""
+    options = CurvatureOptions(
+        loss=loss, networks=networks, kinds=kinds, steps=20, probes=1, trace_products=9, dtype="float32", lines=0
+    )
+    return {"curvatures": [each.to_dict() for each in curvature_study(problem, options).curvatures]}
+
+
+def models(problem: Problem, loss: str) -> dict[str, Any]:
+    """R^2 by radius."""
+    options = FitOptions(lines=4, radii=8, smallest=0.001, largest=0.5)
+    return {"fits": [each.to_dict() for each in model_fits(problem, loss, options, dtype="float32")]}
+
+
+def reliability(search: Problem, test: Problem, loss: str) -> dict[str, Any]:
+    """Agreement and descent at the centre and at one point on either side of it."""
+    options = ReliabilityOptions(
+        loss=loss,
+        points=3,
+        radius=0.05,
+        directions=48,
+        smallest_step=0.0003,
+        largest_step=0.3,
+        steps=4,
+        dtype="float32",
+    )
+    return reliability_study(search, test, options).to_dict() | {"settings": {"test_images": len(test.images)}}
+
+
+def keep(setting: str, part: str, record: dict[str, Any]) -> None:
+    """Add a record to the results."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results.setdefault(setting, {})[part] = record
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def write_table() -> None:
+    """The results as text."""
+    lines = ["# Curvature and gradient reliability of DeiT-Tiny", ""]
+    lines += ["Scales of one block's qkv and proj; preset fq-vit++, 100 calibration images, on which gradients and"]
+    lines += ["curvatures are taken too. Coordinates are relative: 0.01 moves the scales by about 1 %.", ""]
+    for setting, parts in json.loads(RESULTS.read_text()).items():
+        lines += [f"## {setting}", ""]
+        for record in parts.values():
+            lines += [f"    {record['command']}  # {record['images']} images, {record['seconds']:.0f} s"]
+        lines += ["", "```", *_text(parts), "```", ""]
+    RESULTS.with_suffix(".md").write_text("\n".join(lines))
+
+
+def _text(parts: dict[str, Any]) -> list[str]:
+    curvatures = [
+        _curvature(each) for part in ("scales", "float") for each in parts.get(part, {}).get("curvatures", [])
+    ]
+    fits = [_tuples(ModelFit, each) for each in parts.get("models", {}).get("fits", [])]
+    lines = curvature_lines(CurvatureReport({}, tuple(curvatures), tuple(fits))) if curvatures or fits else []
+    if curvatures:
+        rows = [[f"{c.network}, {c.kind} over {c.over}", *(f"{v:.2g}" for v in c.largest[:6])] for c in curvatures]
+        lines += ["", *aligned([["largest eigenvalues", *"123456"], *rows])]
+    if "reliability" in parts:
+        record = parts["reliability"]
+        report = ReliabilityReport(
+            {},
+            tuple(_tuples(Agreement, each) for each in record["agreements"]),
+            tuple(_tuples(Descent, each) for each in record["descents"]),
+            tuple(FlipDistance(**each) for each in record["flips"]),
+            record["replications"],
+        )
+        lines += ["", *reliability_lines(report)]
+    return lines
+
+
+def _curvature(record: dict[str, Any]) -> Curvature:
+    density = _tuples(Density, record["density"]) if record["density"] else None
+    found: Curvature = _tuples(Curvature, {**record, "density": density})
+    return found
+
+
+def _tuples(kind: Any, record: dict[str, Any]) -> Any:
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
+
+
+if __name__ == "__main__":
+    main()
