@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
+_MULTIPLIERS = 1
+"""Second seed of the multipliers."""
+
 _COUNTS_PER_BLOCK = 4_000_000
 """Resampling counts held at a time (float64, so 32 MB)."""
 
@@ -61,7 +64,7 @@ def multiplier_noise(samples: FloatArray, draws: int, seed: int) -> FloatArray:
     units = samples.shape[1]
     usable = np.isfinite(samples).all(axis=1)
     centred = samples[usable] - samples[usable].mean(axis=1, keepdims=True)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng([seed, _MULTIPLIERS])  # never the stream that made the samples
     noise = np.full((len(samples), draws), np.nan)
     block = max(1, _COUNTS_PER_BLOCK // units)
     for start in range(0, draws, block):

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from landscape import bootstrap
-from landscape.bootstrap import bootstrap_interval, bootstrap_means
+from landscape.bootstrap import bootstrap_interval, bootstrap_means, multiplier_noise
 
 
 def test_means_are_those_of_resampled_images():
@@ -86,3 +86,19 @@ def test_a_level_that_is_no_share_is_refused(level):
 def test_wrong_shapes_and_no_draws_are_refused(shape, draws):
     with pytest.raises(ValueError, match="expected"):
         bootstrap_means(np.zeros(shape), draws, seed=0)
+
+
+def test_multiplier_noise_has_the_covariance_of_the_mean_also_for_few_units():
+    samples = np.random.default_rng(3).normal(size=(3, 5)) * [[1.0], [2.0], [3.0]]
+    noise = multiplier_noise(samples, draws=20000, seed=3)
+    np.testing.assert_allclose(np.cov(noise), np.cov(samples) / 5, atol=0.05 * np.cov(samples).max() / 5)
+    assert (np.abs(noise.mean(axis=1)) < 5 * noise.std(axis=1) / np.sqrt(20000)).all()
+
+
+def test_multiplier_noise_is_equal_where_samples_are_and_nan_where_they_have_a_hole():
+    samples = np.random.default_rng(3).normal(size=(3, 30))
+    samples[1] = samples[0]
+    samples[2, 4] = np.nan
+    noise = multiplier_noise(samples, draws=10, seed=0)
+    np.testing.assert_allclose(noise[0], noise[1], rtol=1e-12)
+    assert np.isnan(noise[2]).all()

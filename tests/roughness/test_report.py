@@ -12,10 +12,10 @@ from tests.roughness.surfaces import AXIS, bowl, egg_carton, jagged, line, of_sa
 
 
 def test_a_bowl_with_noise_is_not_called_rough_by_any_measure_more_often_than_by_chance():
-    found = [roughness(line(bowl(), images=100, seed=seed), draws=100, seed=seed) for seed in range(60)]
-    assert sum(bool(each.rough) for each in found) <= 8  # of 60 at 5 %: 3 expected, 8 at most 1 time of 100
+    found = [roughness(line(bowl(), images=100, seed=seed), draws=60, seed=seed) for seed in range(50)]
+    assert sum(bool(each.rough) for each in found) <= 7  # of 50 at 5 %: 2.5 expected, more than 7 once in 200
     for name in [measure.name for measure in found[0]]:
-        assert sum(bool(each[name].rough) for each in found) <= 10, name
+        assert sum(bool(each[name].rough) for each in found) <= 9, name
 
 
 def test_a_jagged_surface_is_rough_by_all_measures_of_jaggedness():
@@ -30,23 +30,18 @@ def test_the_value_lies_in_its_interval_where_a_plain_bootstrap_would_put_it_bel
     """Resampling adds noise to noise; the interval is of other samples of the same size."""
     inside = {name: 0 for name in ("second_difference", "total_variation", "quadratic_residual", "spread", "smad")}
     for seed in range(40):
-        found = roughness(line(bowl(), images=100, seed=seed), draws=100, seed=seed)
+        found = roughness(line(bowl(), images=100, seed=seed), draws=60, seed=seed)
         for name in inside:
             inside[name] += found[name].low <= found[name].value <= found[name].high
     assert min(inside.values()) >= 36
 
 
-def test_the_interval_holds_other_samples_of_the_same_size():
-    names = ("second_difference", "total_variation", "spread")
-    samples = [roughness(line(jagged(0.03), images=400, seed=seed), draws=200) for seed in range(30)]
-    held = [
-        [one[name].low <= other[name].value <= one[name].high for name in names]
-        for one in samples
-        for other in samples
-        if other is not one
-    ]
-    # Both scatter with the same sd: another value lies within 1.96 sd of this one 83 times of 100.
-    assert np.mean(held, axis=0) == pytest.approx([0.83] * 3, abs=0.1)
+def test_the_interval_is_as_wide_as_other_samples_of_the_same_size_scatter():
+    samples = [roughness(line(jagged(0.03), images=400, seed=seed), draws=100) for seed in range(40)]
+    for name in ("second_difference", "total_variation", "spread", "quadratic_residual"):
+        scatter = np.std([each[name].value for each in samples])
+        widths = np.mean([each[name].high - each[name].low for each in samples])
+        assert widths / (2 * 1.96) == pytest.approx(scatter, rel=0.35), name
 
 
 def test_a_staircase_keeps_its_plateaus_in_the_resamples():
