@@ -8,7 +8,7 @@ import typer
 
 from landscape.cli.runs import say, write_json
 from landscape.errors import UserError
-from landscape.roughness import Roughness, rank_correlations, rank_lines
+from landscape.roughness import Roughness, gap_lines, generalisation_gap, rank_correlations, rank_lines
 from landscape.roughness import roughness as measure
 from landscape.scan import load_surface
 from landscape.surface import Surface
@@ -28,6 +28,9 @@ def roughness(
     ranks: Annotated[
         bool, typer.Option("--ranks", help="Also the rank correlation of every value's surface with that of the loss.")
     ] = False,
+    calibration: Annotated[
+        str | None, typer.Option(help="A scan of the same grid on calibration images (--split train), to compare with.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """Measure a surface: each measure with its interval over images and the floor of noise, and the population's."""
@@ -38,14 +41,27 @@ def roughness(
     names = _names(surface, value)
     found = {name: measure(surface, name, images=images, level=level, draws=draws, seed=seed) for name in names}
     compared = rank_correlations(surface, images=images, level=level, draws=draws, seed=seed) if ranks else ()
+    gaps = {}
+    if calibration is not None:
+        other = load_surface(calibration)
+        gaps = {
+            name: generalisation_gap(other, surface, name, level=level, draws=draws, seed=seed)
+            for name in names
+            if name in surface.per_image
+        }
     if as_json:
         records = {name: _record(each) for name, each in found.items()}
-        write_json({"run": run, **records[names[0]], "values": records, "ranks": [row.to_dict() for row in compared]})
+        side_by_side = {
+            "ranks": [row.to_dict() for row in compared],
+            "gaps": {name: gap.to_dict() for name, gap in gaps.items()},
+        }
+        write_json({"run": run, **records[names[0]], "values": records, **side_by_side})
         return
     print("\n\n".join(repr(record) for record in found.values()))
     if compared:
-        print()
-        print("\n".join(rank_lines(compared)))
+        print("\n" + "\n".join(rank_lines(compared)))
+    for gap in gaps.values():
+        print("\n" + "\n".join(gap_lines(gap)))
 
 
 def _record(found: Roughness) -> dict[str, Any]:

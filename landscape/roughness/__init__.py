@@ -3,6 +3,7 @@
 from landscape.roughness.compare import (
     GeneralisationGap,
     RankCorrelation,
+    gap_lines,
     generalisation_gap,
     rank_correlations,
     rank_lines,
@@ -53,6 +54,7 @@ __all__ = [
     "SquaredEstimate",
     "correlation_length",
     "count_minima",
+    "gap_lines",
     "generalisation_gap",
     "information_content",
     "largest_jump",

@@ -223,3 +223,20 @@ def rank_lines(rows: Sequence[RankCorrelation]) -> list[str]:
         cells = [row.spearman, row.low, row.high, row.population]
         table.append([row.value, *(number(cell) for cell in cells), f"{row.images:,}"])
     return lines + aligned(table)
+
+
+def gap_lines(found: GeneralisationGap) -> list[str]:
+    """Calibration against test images, in four lines."""
+    from landscape.roughness.text import number
+    from landscape.roughness.units import unit_of
+
+    unit, ranks = f" {unit_of(found.value)}".rstrip(), found.ranks
+    return [
+        f"{found.value} on calibration and on test images, over {ranks.points} points",
+        f"  gap, test minus calibration: {number(found.gap)}{unit} "
+        f"({number(found.gap_low)} to {number(found.gap_high)})",
+        f"  rank correlation {number(ranks.spearman)} ({number(ranks.low)} to {number(ranks.high)}), "
+        f"of the populations {number(ranks.population)}",
+        f"  the best point on calibration images gains {number(found.gain)}{unit} on test images "
+        f"({number(found.gain_low)} to {number(found.gain_high)}), {number(found.regret)} less than their own best",
+    ]

@@ -35,6 +35,17 @@ def test_json_has_every_measure_by_name(run, capsys):
     assert {row["value"] for row in record["ranks"]} == {"top1", "infonce"}
 
 
+def test_a_run_on_calibration_images_is_compared(run, tmp_path, capsys):
+    problem = load_problem(images=60, calib_images=20, infonce_batch=12, split="train")
+    scan(problem, dims=1, points=7, out=tmp_path / "train")
+    arguments = ["roughness", run, "--draws", "50", "--calibration", str(tmp_path / "train")]
+    assert main(arguments) == 0
+    assert "rank correlation" in capsys.readouterr().out
+    assert main([*arguments, "--json"]) == 0
+    gap = json.loads(capsys.readouterr().out)["gaps"]["loss"]
+    assert gap["gap_low"] <= gap["gap"] <= gap["gap_high"] and len(gap["surface"]) == 7
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
