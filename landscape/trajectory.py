@@ -112,6 +112,12 @@ class Trajectory:
         best = f"{self.loss} {self.best[0]:.6g} -> {self.best[-1]:.6g}"
         return f"Trajectory({self.label}, {len(self)} points, {self.cost[-1]:.0f} images, {best})"
 
+    def _repr_html_(self) -> str:
+        """Start, best, cost and result, for notebooks."""
+        from landscape.plots import trajectory_html
+
+        return trajectory_html(self)
+
 
 _ARRAYS = ("cost", "value", "best", "seconds", "block", "accepted", "images")
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from landscape.errors import UserError
-from landscape.plots.info import SurfaceInfo, percent, value_text
+from landscape.plots.info import SurfaceInfo, ValueText, percent, value_text, written
 from landscape.plots.paper import draw_surface
 from landscape.plots.screen import draw_surface_interactive
 from landscape.plots.style import DPI
 from landscape.surface import BETTER, Surface
+from landscape.trajectory import Trajectory
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -80,6 +81,29 @@ def summary_html(surface: Surface) -> str:
     return (
         f"<p><b>{html.escape(repr(surface))}</b></p><table>{_row(head, 'th')}{''.join(rows)}</table><p>{settings}</p>"
     )
+
+
+def trajectory_html(trajectory: Trajectory) -> str:
+    """A small table of a search: start, best, cost, and what it ended with, for notebooks."""
+    text = value_text(trajectory.loss)
+    if not len(trajectory):
+        return f"<p><b>{html.escape(repr(trajectory))}</b></p>"
+    rows = [
+        ("points", f"{len(trajectory):,}, {int(trajectory.accepted.sum()):,} of them accepted"),
+        ("budget spent", f"{trajectory.cost[-1]:,.0f} images, {trajectory.seconds[-1]:.1f} s"),
+        (f"search {text.short}", _change(trajectory.best[0], trajectory.best[-1], text)),
+    ]
+    if trajectory.finished:
+        start, end = (trajectory.result[when]["test"] for when in ("start", "end"))
+        rows += [(f"test {value_text(n).short}", _change(start[n], end[n], value_text(n))) for n in end if n in start]
+    title = f"{trajectory.label}, seed {trajectory.seed}" + ("" if trajectory.finished else ", not finished")
+    table = "".join(_row((html.escape(name), words)) for name, words in rows)
+    return f"<p><b>{html.escape(title)}</b></p><table>{table}</table>"
+
+
+def _change(start: float, end: float, text: ValueText) -> str:
+    first, last = (written(float(number) * text.factor, text.decimals) for number in (start, end))
+    return f"{first} &rarr; {last} {html.escape(text.unit)}"
 
 
 def _summary_row(surface: Surface, name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from landscape.scan import ScanOptions
 from landscape.store import RunStore
 from tests.plots.surfaces import SETTINGS, grid, line
 
@@ -37,8 +38,9 @@ def stored_scan(folder: Path, points: int = 5, images: int = 40, dims: int = 2, 
         store.set_meta("versions", {"evolq-landscape": "0.1.0"})
         store.set_meta("float_parts", ["biases of 3 layers", "norm: weight & <bias>"])
         store.set_meta("float_values", {"loss": 0.9, "top1": 81.1})
+        axis = ScanOptions(dims=dims, points=points, radius=float(settings["radius"])).axis()
         for index, at in enumerate(np.ndindex(surface.shape)):
-            coordinates = [float(axis[k]) for axis, k in zip((surface.alpha, surface.beta), at, strict=False)]  # type: ignore[index]
+            coordinates = [float(axis[k]) for k in at]
             values = {name: float(value[at]) for name, value in surface.values.items()}
             store.save_point(index, coordinates, values, {n: v[at] for n, v in surface.per_image.items()}, 0.1)
         store.finish({"points": index + 1})

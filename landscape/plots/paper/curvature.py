@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,9 +14,10 @@ from landscape.curvature.records import Curvature
 from landscape.plots.info.curvature import FitInfo, SpectrumInfo, operator_words
 from landscape.plots.info.words import percent
 from landscape.plots.paper.axes import legend_above
-from landscape.plots.style import BLUE, GREEN, GREY, ORANGE, PAGE_WIDTH, PURPLE, new_figure, paper_style
+from landscape.plots.style import BLUE, COLUMN_WIDTH, GREEN, GREY, ORANGE, PAGE_WIDTH, PURPLE, new_figure, paper_style
 
 KIND_COLOURS = {"hessian": BLUE, "ggn": ORANGE, "fisher": GREEN}
+MODEL_LINES = {"quadratic": "-", "surrogate": "--", "float-weights": "-."}
 MODEL_COLOURS = {"quadratic": BLUE, "surrogate": ORANGE, "float-weights": GREEN}
 LOWEST_SCORE = -1.0
 """R^2 below which a model is useless whatever the number, so that the picture ends there."""
@@ -27,8 +30,8 @@ def draw_spectrum(info: SpectrumInfo, *, width: float | None = None) -> Figure:
         info: The record.
         width: Inches; by default a page.
     """
-    width = width or PAGE_WIDTH
     count = len(info.panels)
+    width = width or (PAGE_WIDTH if count > 1 else COLUMN_WIDTH)
     with paper_style():
         figure = new_figure(width, 2.5, info.title, info.subtitle)
         for axes, (name, group) in zip(figure.subplots(1, count, squeeze=False)[0], info.panels, strict=True):
@@ -88,7 +91,15 @@ def _draw_scores(axes: Axes, info: FitInfo) -> None:
         axes.fill_between(radii, *ends, color=colour, alpha=0.15, linewidth=0)
         inside = r2 >= LOWEST_SCORE
         shown = np.where(inside, r2, np.nan)
-        axes.plot(radii, shown, color=colour, marker="o", markersize=3, label=f"{fit.model}{_holds(fit)}")
+        axes.plot(
+            radii,
+            shown,
+            color=colour,
+            ls=MODEL_LINES.get(fit.model, ":"),
+            marker="o",
+            markersize=3,
+            label=f"{fit.model}{_holds(fit)}",
+        )
         axes.plot(radii[~inside], np.full((~inside).sum(), LOWEST_SCORE + 0.06), "v", color=colour, markersize=3.5)
     for level in (0.0, 1.0):
         axes.axhline(level, color="0.6", linewidth=0.6, linestyle=":")
@@ -111,9 +122,13 @@ def _draw_changes(axes: Axes, info: FitInfo) -> None:
     axes.plot(first.radii, first.real_change, color="black", marker="s", markersize=3, label="real surface")
     for fit in info.fits:
         colour = MODEL_COLOURS.get(fit.model, PURPLE)
-        axes.plot(
-            fit.radii, fit.predicted_change, color=colour, marker="o", markersize=2.5, label=f"{fit.model} predicts"
-        )
+        look: dict[str, Any] = {
+            "color": colour,
+            "linestyle": MODEL_LINES.get(fit.model, ":"),
+            "marker": "o",
+            "markersize": 2.5,
+        }
+        axes.plot(fit.radii, fit.predicted_change, label=f"{fit.model} predicts", **look)
     axes.set_yscale("log")
     axes.set_ylabel(f"RMS change of {info.text.short} ({info.text.unit})")
     axes.grid(color="0.93", linewidth=0.5)

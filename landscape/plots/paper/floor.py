@@ -75,7 +75,7 @@ def _draw_line(info: FloorInfo, width: float | None) -> Figure:
     curves.plot(info.x, info.second, color=AMBER, linewidth=0.7, label="as many others")
     curves.plot(info.x, info.measured, color=GREY, linewidth=0.7, linestyle="--", label="all images")
     curves.plot(info.x, info.replicating, color=ORANGE, linewidth=1.5, label="replicates (estimate)")
-    curves.set_ylabel(f"{info.text.short},\nminus its mean{_unit(info)}")
+    curves.set_ylabel(f"{info.text.short}, minus\nits mean{_unit(info)}")
     curves.tick_params(labelbottom=False)
     legend_above(curves, columns=2)
     noise.axhline(0, color="0.8", linewidth=0.6)
@@ -83,7 +83,7 @@ def _draw_line(info: FloorInfo, width: float | None) -> Figure:
     height = 1.1 * max(float(np.abs(each).max()) for each in (info.first, info.second, info.noise)) or 1.0
     curves.set_ylim(-height, height)
     noise.set_ylim(-height, height)
-    noise.set_ylabel(f"noise: half the\ndifference{_unit(info)}")
+    noise.set_ylabel("noise: half\nthe difference")
     dress_line(noise, info.x, info.x_label)
     _draw_share(share, info, "")
     figure.align_ylabels([curves, noise, share])

@@ -28,7 +28,7 @@ def draw_losses(info: LossesInfo, *, width: float | None = None) -> Figure:
     """
     width = width or PAGE_WIDTH
     names = list(info.surface.values)
-    columns = min(_COLUMNS, len(names))
+    columns = 2 if len(names) in (2, 4) else min(_COLUMNS, len(names))
     rows = math.ceil(len(names) / columns)
     grid = info.surface.y is not None
     height = (0.72 if grid else 0.7) * width / columns + 0.35
