@@ -63,7 +63,8 @@ def _jaggedness(values: FloatArray, axes: Axes) -> FloatArray:
 
 
 def _quadratic_residual(values: FloatArray, axes: Axes) -> FloatArray:
-    points = (values - quadratic_fit(values, axes))[present(values, axes)]
+    rest = values - quadratic_fit(values, axes)
+    points = rest[present(rest, axes)]  # none where there are too few for a quadratic
     return np.asarray(points / np.sqrt(len(points))) if len(points) else points
 
 

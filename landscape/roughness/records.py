@@ -258,7 +258,8 @@ class Roughness:
         One test, at the level of the record, of the mean squared second difference beyond the best quadratic. The
         single measures have floors of their own, and of many measures some exceed theirs by chance.
         """
-        return self.noise["jaggedness"].above_floor if self.noise is not None else None
+        found = [each for each in self.noise or () if each.name == "jaggedness"]
+        return found[0].above_floor if found else None
 
     def __iter__(self) -> Iterator[Measure]:
         """Over the measures."""

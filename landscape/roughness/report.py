@@ -129,7 +129,7 @@ class _Resampled:
         """Other samples of the images, as they might have been."""
         if entry.form is None:
             return self.measured[..., None] + self.noise
-        return (self.smooth_part + self.shares[entry.form] * self.rest)[..., None] + self.noise
+        return (self.smooth_part + self.shares.get(entry.form, 0.0) * self.rest)[..., None] + self.noise
 
     def smooth(self) -> FloatArray:
         """Samples of a smooth population."""
@@ -140,9 +140,12 @@ def _resample(units: Units, values: FloatArray, axes: Axes, noise: NoiseFloor, d
     samples = units.samples.reshape(-1, units.count)
     drawn = multiplier_noise(samples, draws, seed).reshape(*values.shape, draws)
     fit, centre = quadratic_fit(values, axes), values[present(values, axes)].mean()
-    variance, residual = noise["variance"], noise["quadratic_residual"]  # orthogonal: the rest is the quadratic's part
+    found = {each.name: each for each in noise}
+    shares = {name: _root_share(each.estimate, each.measured) for name, each in found.items()}
+    if "quadratic_residual" not in found:  # too few points for a quadratic: the mean is all that is smooth
+        return _Resampled(values - centre, np.full(values.shape, centre), shares, values, drawn)
+    variance, residual = found["variance"], found["quadratic_residual"]  # orthogonal: the rest is the quadratic's part
     explained = _root_share(variance.estimate - residual.estimate, variance.measured - residual.measured)
-    shares = {each.name: _root_share(each.estimate, each.measured) for each in noise}
     return _Resampled(values - fit, centre + explained * (fit - centre), shares, values, drawn)
 
 

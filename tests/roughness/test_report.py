@@ -136,6 +136,23 @@ def test_missing_points_are_left_out_of_everything():
     assert found.replication is not None and np.isfinite(found.replication.second_differences.mean)
 
 
+@pytest.mark.parametrize("computed", [[0, 2, 4], [0, 1, 2], [0, 1, 3, 4]])
+def test_an_unfinished_line_is_measured_as_far_as_it_goes(computed):
+    samples = np.full((5, 30), np.nan)
+    samples[computed] = np.random.default_rng(0).normal(size=(len(computed), 30))
+    found = roughness(of_samples(samples), draws=20)
+    assert np.isfinite([found["spread"].value, found["spread"].floor]).all()
+    assert found.rough is None or np.isfinite(found["second_difference"].value)
+
+
+def test_an_unfinished_plane_with_too_few_points_for_a_quadratic_is_measured():
+    samples = np.full((3, 3, 30), np.nan)
+    samples[[1, 0, 2, 1], [1, 0, 2, 0]] = np.random.default_rng(0).normal(size=(4, 30))
+    found = roughness(of_samples(samples), draws=20)
+    assert np.isnan(found["quadratic_residual"].value) and np.isfinite(found["spread"].low)
+    assert found.rough is None and "jaggedness" not in repr(found)
+
+
 def test_an_unequal_grid_is_measured_but_for_its_correlation_length():
     axis = np.sort(np.append(AXIS, [0.0312, 0.0337]))
     samples = (1 + 10 * axis**2)[:, None] + np.random.default_rng(0).normal(size=(43, 50))
