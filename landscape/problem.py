@@ -97,7 +97,7 @@ class Problem:
         """The differentiable twin of the network, made when it is first asked for."""
         if dtype not in self._surrogates:
             evaluator = self._evaluator
-            self._surrogates[dtype] = Surrogate(evaluator.centre, evaluator.changing, self.space.names, dtype)
+            self._surrogates[dtype] = Surrogate(self.network, evaluator.changing, self.space.names, dtype)
         return self._surrogates[dtype]
 
     def gradient(

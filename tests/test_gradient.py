@@ -169,6 +169,19 @@ def test_the_gradient_is_that_of_the_smooth_surrogate(options: dict[str, str], h
         assert float((ahead - behind) / (2 * h)) == pytest.approx(slope, rel=1e-5, abs=1e-9)
 
 
+def test_all_scales_have_gradients_even_that_of_the_images() -> None:
+    problem = load_problem(layers="*", which="both", images=3, calib_images=4)
+    assert problem.space.names[0] == "input.output"
+    found = problem.gradient(problem.centre, "loss")
+    index = torch.zeros_like(problem.centre)
+    index[0] = 1.0
+    h = 1e-6
+    points = [problem.centre * torch.exp(sign * h * index) for sign in (1, -1)]
+    ahead, behind = surrogate_losses(problem, problem.centre, points, "loss").mean(1)
+    assert float(found.relative[0]) == pytest.approx(float((ahead - behind) / (2 * h)), rel=1e-4, abs=1e-8)
+    assert (found.relative != 0).double().mean() > 0.9
+
+
 def test_almost_everywhere_no_weight_scale_has_a_slope_behind_quantized_activations() -> None:
     problem = digits()
     found = problem.gradient(problem.centre, "loss", "almost-everywhere")

@@ -118,7 +118,7 @@ class Evaluator:
 
         Args:
             network: Equal to the centre but for the scales that may move.
-            keep: Names of nodes that depend on a moving scale; others among them are passed over.
+            keep: Names among `changing`; the values of other nodes there are passed over.
             chosen: Images; chunks that hold none of them are passed over. All if None.
 
         Yields:
@@ -133,9 +133,11 @@ class Evaluator:
             if chosen is not None and not any(index in chosen for index in range(chunk.start, chunk.stop)):
                 continue
             values = self._start_values(chunk, arithmetic)
-            for _ in _evaluate(arithmetic, changing, values, {*keep, *border, graph.output}, chunk.stop - chunk.start):
-                pass
-            yield slice(chunk.start, chunk.stop), values
+            kept = {*keep, *border, graph.output}
+            yield (
+                slice(chunk.start, chunk.stop),
+                _run_nodes(arithmetic, changing, values, kept, chunk.stop - chunk.start),
+            )
 
     def _run(self, arithmetic: Reference, chunk: _Chunk, output: str) -> Value:
         values = self._start_values(chunk, arithmetic)

@@ -16,7 +16,7 @@ from landscape.engine.native.values import Deferred
 from landscape.engine.values import Codes, Value
 from landscape.errors import UserError
 from landscape.gradient.straight_through import Estimator, estimator
-from landscape.gradient.surrogate import Surrogate, number
+from landscape.gradient.surrogate import PIXELS, Surrogate, number
 from landscape.losses import Outputs, loss_function
 from landscape.quant.network import QuantizedNetwork
 
@@ -166,7 +166,10 @@ class SurrogatePasses:
                         name: _rows(value, some, count) if graph[name].shape[:1] == (-1,) else value
                         for name, value in values.items()
                     }
-                yield [part.start + index for index in some], selected
+                rows = [part.start + index for index in some]
+                if "input" in self.problem.evaluator.changing:
+                    selected = {**selected, PIXELS: self.problem.images.normalized(rows, torch.float64)}
+                yield rows, selected
 
     @property
     def _set(self) -> set[int]:

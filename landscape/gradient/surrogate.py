@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from landscape.engine.native.values import Deferred, RawCodes
-from landscape.engine.reference import FloatPass, Reference
+from landscape.engine.reference import FloatPass
 from landscape.engine.values import Codes, Value
 from landscape.gradient.straight_through import Anchors, Estimator, Follow, effective_weight, follow_from, followed
 from landscape.graph import Graph, Node
@@ -38,24 +38,29 @@ UNARY: dict[str, Callable[..., Tensor]] = {
 """Activation functions that PyTorch can differentiate, by the names of the graph."""
 
 
+PIXELS = "#pixels"
+"""Under this name stand the images before they are quantized, where the scale of their own quantizer may move."""
+
+
 class Surrogate(FloatPass):
     """The quantized network as a differentiable function of the scales that may move.
 
     Args:
-        centre: Arithmetic of the network that candidates differ from.
+        network: The centre, from which candidates differ.
         changing: Names of the nodes whose values depend on a moving scale.
         names: Of the moving scales.
         dtype: float64, or float32 for speed.
     """
 
-    def __init__(self, centre: Reference, changing: set[str], names: tuple[str, ...], dtype: torch.dtype) -> None:
-        network = centre.network
+    def __init__(
+        self, network: QuantizedNetwork, changing: set[str], names: tuple[str, ...], dtype: torch.dtype
+    ) -> None:
         super().__init__(cast_graph(network.graph, dtype, network.biases))
         self.dtype = dtype
         self.names = frozenset(names)
         self._nodes = [node for node in self.graph if node.name in changing]
         self._fixed = {
-            node.name: centre.operand(network.graph[node.name]).dequantized().to(dtype)
+            node.name: network.operand(node.name).dequantized().to(dtype)
             for node in self._nodes
             if node.name in network.weights and f"{node.name}.weight" not in self.names
         }
@@ -112,7 +117,7 @@ class Surrogate(FloatPass):
             network: The candidate.
             scales: The scales that may move, float64; they carry the graph.
             weights: Of `moved_weights`.
-            exact: Values of the border and of all quantized changing nodes; see `Evaluator.passes`.
+            exact: Values of the border and of all quantized changing nodes (see `Evaluator.passes`), and `PIXELS`.
             images: How many images.
             how: Through which roundings derivatives pass.
             anchors: Empty: filled with what the residuals are frozen at. Filled: used, which gives the smooth function
@@ -125,7 +130,10 @@ class Surrogate(FloatPass):
         values = {name: number(value, self.dtype) for name, value in exact.items() if name not in self.quantized}
         last = {name: node.name for node in self._nodes for name in node.inputs}
         for node in self._nodes:
-            result = self.apply(node, [values[name] for name in node.inputs], images)
+            if node.op == "input":
+                result = number(exact[PIXELS], self.dtype)
+            else:
+                result = self.apply(node, [values[name] for name in node.inputs], images)
             if node.name in self.quantized and isinstance(exact[node.name], Codes):
                 anchor = None if anchors is None else anchors.setdefault(node.name, result.detach())
                 result = self._quantized(node.name, network, scales, exact[node.name], result, how, anchor)
@@ -177,7 +185,7 @@ class Surrogate(FloatPass):
         factors = quantizer.factors(x.ndim)
         factor = torch.ones((), dtype=self.dtype) if factors is None else factors.to(self.dtype)
         zero_point = quantizer.zero_point.to(self.dtype)
-        centred = exact.integers.to(self.dtype) / factor
+        centred = exact.integers.to("cpu", self.dtype) / factor
         if follow:
             fixed = x.detach() if anchor is None else anchor
             u0 = fixed / (quantizer.scale.to(self.dtype) * factor) + zero_point
@@ -193,12 +201,12 @@ def ends(quantizer: ActivationQuantizer) -> tuple[float, float]:
 
 
 def number(value: Value, dtype: torch.dtype) -> Tensor:
-    """The number that a value stands for, in another number type."""
+    """The number that a value stands for, in another number type and on the CPU, where surrogates are computed."""
     if isinstance(value, RawCodes):
-        return value.codes.to(dtype).sub_(value.zero_point).mul_(value.scale)
+        return value.codes.to("cpu", dtype).sub_(value.zero_point).mul_(value.scale)
     if isinstance(value, Codes) and not isinstance(value, Deferred):
-        return value.integers.to(dtype) * value.scale
-    return (value.value() if isinstance(value, Codes) else value).to(dtype)
+        return value.integers.to("cpu", dtype) * value.scale
+    return (value.value() if isinstance(value, Codes) else value).to("cpu", dtype)
 
 
 def unary(node: Node, values: Sequence[Tensor]) -> Tensor:
