@@ -1,10 +1,8 @@
 """Curvature and gradient reliability of a real network, in parts that each take some minutes on two cores.
 
-    python benchmarks/curvature_study.py --part scales  --bits w4a8 --block 5
-    python benchmarks/curvature_study.py --part float   --bits w4a8 --block 5
-    python benchmarks/curvature_study.py --part models  --bits w4a8 --block 5
-    python benchmarks/curvature_study.py --part reliability --bits w4a8 --block 5
-    python benchmarks/curvature_study.py --part table
+    python benchmarks/curvature_study.py --parts reliability,scales --bits w4a8 --block 5
+    python benchmarks/curvature_study.py --parts models,float --bits w4a8 --block 5
+    python benchmarks/curvature_study.py --parts table
 
 Calibration takes longest; do it once with `landscape quantize --preset fq-vit++ --bits w4a8 --bias-correction weight`
 and give its file to every part (`--quantized`). Each part adds its record to benchmarks/results/curvature.json; `table`
@@ -19,6 +17,7 @@ import json
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,31 +56,44 @@ PARTS = ("scales", "float", "models", "reliability", "table")
 def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=PARTS, required=True)
+    parser.add_argument("--parts", required=True, help=f"with commas: {', '.join(PARTS)}")
     parser.add_argument("--bits", default="w4a8")
     parser.add_argument("--block", type=int, default=5)
     parser.add_argument("--bias-correction", default="weight")
     parser.add_argument("--loss", default="infonce")
-    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--images", type=int, default=100, help="for reliability")
+    parser.add_argument("--few", type=int, default=32, help="images for the other parts")
     parser.add_argument("--quantized", help="a file of `landscape quantize`, in place of calibration")
     parser.add_argument("--shared", default="../shared/data")
     arguments = parser.parse_args()
-    if arguments.part == "table":
-        write_table()
-        return
-    search, test = problems(arguments)
-    start = time.perf_counter()
+    parts = [part for part in arguments.parts.split(",") if part != "table"]
+    if parts:
+        search, test = problems(arguments)
+        for part in parts:
+            run_part(part, search, test, arguments)
+    write_table()
+
+
+def run_part(part: str, search: Problem, test: Problem, arguments: argparse.Namespace) -> None:
+    """Run one part and keep its record."""
+    start, few = time.perf_counter(), first(search, arguments.few)
     record = {
-        "scales": lambda: spectra(search, arguments.loss, "surrogate", "hessian,ggn"),
-        "float": lambda: spectra(search, arguments.loss, "float-scales,float-weights", "hessian"),
-        "models": lambda: models(search, arguments.loss),
+        "scales": lambda: spectra(few, arguments.loss, "surrogate", "hessian,ggn"),
+        "float": lambda: spectra(few, arguments.loss, "float-scales,float-weights", "hessian"),
+        "models": lambda: models(few, arguments.loss),
         "reliability": lambda: reliability(search, test, arguments.loss),
-    }[arguments.part]()
+    }[part]()
     record["seconds"] = time.perf_counter() - start
     record["command"] = shlex.join(["python", "benchmarks/curvature_study.py", *sys.argv[1:]])
-    record |= {"versions": versions(), "threads": torch.get_num_threads(), "images": len(search.images)}
+    used = len((search if part == "reliability" else few).images)
+    record |= {"versions": versions(), "threads": torch.get_num_threads(), "images": used}
     setting = f"{arguments.bits}, block {arguments.block}, {arguments.loss}, correction {arguments.bias_correction}"
-    keep(setting, arguments.part, record)
+    keep(setting, part, record)
+
+
+def first(problem: Problem, count: int) -> Problem:
+    """The problem on its first images."""
+    return replace(problem, images=problem.images.select(range(count)), teacher=problem.teacher[:count])
 
 
 def problems(arguments: argparse.Namespace) -> tuple[Problem, Problem]:
@@ -115,7 +127,7 @@ def spectra(problem: Problem, loss: str, networks: str, kinds: str) -> dict[str,
 
 def models(problem: Problem, loss: str) -> dict[str, Any]:
     """R^2 by radius."""
-    options = FitOptions(lines=4, radii=8, smallest=0.001, largest=0.5)
+    options = FitOptions(lines=3, radii=7, smallest=0.001, largest=0.5)
     return {"fits": [each.to_dict() for each in model_fits(problem, loss, options, dtype="float32")]}
 
 
@@ -125,10 +137,10 @@ def reliability(search: Problem, test: Problem, loss: str) -> dict[str, Any]:
         loss=loss,
         points=3,
         radius=0.05,
-        directions=48,
-        smallest_step=0.0003,
-        largest_step=0.3,
-        steps=4,
+        directions=24,
+        smallest_step=0.001,
+        largest_step=0.1,
+        steps=3,
         dtype="float32",
     )
     return reliability_study(search, test, options).to_dict() | {"settings": {"test_images": len(test.images)}}

@@ -117,7 +117,7 @@ def model_fits(
         options: Lines, radii, level.
         float_weights: Whether to compare the second-order model over the float network's weights too.
         progress: Who is told.
-        dtype: Number type of the surrogate's values; float32 for speed.
+        dtype: Number type of values of the surrogate and of the float network; float32 for speed.
     """
     options = options or FitOptions()
     images = len(problem.images)
@@ -130,7 +130,7 @@ def model_fits(
     models = {"quadratic": quadratic, "surrogate": surrogate}
     if float_weights:
         with progress("float network", images) as advance:
-            models["float-weights"] = float_weight_model(problem, loss, lines)
+            models["float-weights"] = float_weight_model(problem, loss, lines, dtype)
             advance(images)
     return [fit(name, loss, lines, predicted, options) for name, predicted in models.items()]
 
@@ -153,18 +153,19 @@ def surrogate_models(
     return quadratic, surrogate_losses(problem, problem.centre, lines.points, loss, dtype=dtype).numpy()
 
 
-def float_weight_model(problem: Problem, loss: str, lines: Lines) -> FloatArray:
+def float_weight_model(problem: Problem, loss: str, lines: Lines, dtype: str = "float64") -> FloatArray:
     """Per-image losses by the float network's expansion in its weights, at the weights that a point's codes stand for.
 
     The other layers and all activations stay float; so it is the change against the centre that the model predicts, and
-    the real loss of the centre is added.
+    the real loss of the centre is added. Slope and curvature along the change are differences over a twentieth of it in
+    float64, over half of it in float32, whose rounding would drown smaller ones.
     """
     from landscape.curvature.float_network import FloatBlock, RowLoss, moving_layers
 
     layers = moving_layers(problem)
-    block, row_loss = FloatBlock(problem, layers), RowLoss(problem, loss)
+    block, row_loss = FloatBlock(problem, layers, dtype=dtype), RowLoss(problem, loss)
     changes = [_weight_change(problem, point, layers) for point in (problem.centre, *lines.points)]
-    step = 0.05
+    step = 0.05 if dtype == "float64" else 0.5
     rows = []
     base = block.moved_losses([torch.zeros_like(changes[0])], row_loss).numpy()[0]
     for change in changes:
