@@ -15,7 +15,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -76,18 +76,19 @@ class Bench:
     Args:
         name: One of `NETS`.
         shared: The folder of the shared data.
+        cache: A folder that keeps the float network's logits and all parameters from run to run.
     """
 
-    def __init__(self, name: str, shared: Path) -> None:
-        self.name, self.net, self.shared = name, NETS[name], shared
+    def __init__(self, name: str, shared: Path, cache: Path | None = None) -> None:
+        self.name, self.net, self.shared, self.cache = name, NETS[name], shared, cache
         model = self.net.model if name == "deit_tiny" else f"{shared / 'cnn_models.py'}:{self.net.model}"
         mean, std = _CIFAR if self.net.crop == 32 else (None, None)
         weights = shared / "weights" / f"{self.net.weights}.safetensors"
         self.model = load_model(model, weights, resize="none", crop=self.net.crop, mean=mean, std=std)
         self.graph = capture(self.model.module, (3, self.net.crop, self.net.crop))
         self.arithmetic, self.engine = choose_engine()
-        self._activations: dict[tuple[Any, ...], dict[str, ActivationQuantizer]] = {}
-        self._weights: dict[tuple[Any, ...], dict[str, WeightQuantizer]] = {}
+        self._activations: dict[str, dict[str, ActivationQuantizer]] = {}
+        self._weights: dict[str, dict[str, WeightQuantizer]] = {}
 
     def images(self, split: Split, count: int | None) -> ImageSet:
         """Drawn by seed 0; a smaller set is the beginning of a larger one."""
@@ -98,13 +99,23 @@ class Bench:
     def test(self) -> tuple[ImageSet, Tensor]:
         """All test images, and the float network's logits of them."""
         images = self.images("val", None)
-        return images, teacher_logits(self.model.module, images)
+        return images, self.kept("teacher-val", lambda: teacher_logits(self.model.module, images))
 
     @cached_property
     def held_out(self) -> tuple[ImageSet, Tensor]:
         """Training images behind the calibration images, and the float network's logits of them."""
         images = self.images("train", CALIBRATION + HELD_OUT).select(range(CALIBRATION, CALIBRATION + HELD_OUT))
-        return images, teacher_logits(self.model.module, images)
+        return images, self.kept("teacher-held-out", lambda: teacher_logits(self.model.module, images))
+
+    def kept(self, part: str, make: Callable[[], Any]) -> Any:
+        """Something of tensors and plain data: from the cache folder, or made and kept there."""
+        file = None if self.cache is None else self.cache / f"{self.name}-{part}.pt"
+        if file is not None and file.exists():
+            return torch.load(file, weights_only=True)
+        found = make()
+        if file is not None:
+            torch.save(found, file)
+        return found
 
     def quantized(self, scheme: Scheme, calibration: int) -> QuantizedNetwork:
         """The network that `quantize_network` makes, from shared parts."""
@@ -112,21 +123,37 @@ class Bench:
         exact = keeps_input(scheme, mean, std)
         images = self.images("train", calibration)
         placements = place_quantizers(self.graph, scheme, exact)
-        uniform = replace(scheme, softmax="uniform", softmax_bits=8, layer_norm="float")
-        parts = (scheme.activation_bits, scheme.activation_observer, scheme.activation_codes, scheme.residual)
-        if (calibration, exact, *parts) not in self._activations:
-            places = place_quantizers(self.graph, uniform, exact)
-            found = calibrate_activations(self.graph, uniform, places, images)
-            self._activations[calibration, exact, *parts] = found
-        all_found = self._activations[calibration, exact, *parts]
+        all_found = self._calibrated(scheme, exact, images)
         activations = {name: all_found[name] for name, place in placements.items() if place.kind != "log2"}
-        key = (scheme.weight_bits, scheme.weight_observer, scheme.weight_codes, scheme.weight_scales)
-        if key not in self._weights:
-            self._weights[key] = quantize_weights(self.graph, scheme)
-        network = QuantizedNetwork(self.graph, scheme, exact, placements, self._weights[key], activations)
+        weights = self._quantized_weights(scheme)
+        network = QuantizedNetwork(self.graph, scheme, exact, placements, weights, activations)
         if scheme.bias_correction == "output":
             network = replace(network, biases=corrected_biases(network, images))
         return network
+
+    def _calibrated(self, scheme: Scheme, exact: bool, images: ImageSet) -> dict[str, ActivationQuantizer]:
+        """Activations with the softmax uniform at 8 bits: whatever else the scheme has needs some of these."""
+        parts = (scheme.activation_observer, scheme.activation_codes, scheme.residual)
+        name = "-".join([f"a{scheme.activation_bits}", *parts, "exact" * exact, str(len(images))])
+        if name not in self._activations:
+            uniform = replace(scheme, softmax="uniform", softmax_bits=8, layer_norm="float")
+            places = place_quantizers(self.graph, uniform, exact)
+
+            def make() -> dict[str, dict[str, Any]]:
+                return {k: vars(v) for k, v in calibrate_activations(self.graph, uniform, places, images).items()}
+
+            self._activations[name] = {k: ActivationQuantizer(**v) for k, v in self.kept(name, make).items()}
+        return self._activations[name]
+
+    def _quantized_weights(self, scheme: Scheme) -> dict[str, WeightQuantizer]:
+        name = f"w{scheme.weight_bits}-{scheme.weight_observer}-{scheme.weight_codes}-{scheme.weight_scales}"
+        if name not in self._weights:
+
+            def make() -> dict[str, dict[str, Any]]:
+                return {k: vars(v) for k, v in quantize_weights(self.graph, scheme).items()}
+
+            self._weights[name] = {k: WeightQuantizer(**v) for k, v in self.kept(name, make).items()}
+        return self._weights[name]
 
     def logits(self, network: QuantizedNetwork, images: ImageSet) -> Tensor:
         """Of the quantized network, by the fastest engine of the machine."""
@@ -200,7 +227,7 @@ def measure_distance(bench: Bench, scheme: Scheme, calibration: int) -> Row:
 MEASUREMENTS = {"table": (table_rows, measure_top1), "choose": (choice_rows, measure_distance)}
 
 
-def run(kind: str, names: list[str], shared: Path, minutes: float) -> bool:
+def run(kind: str, names: list[str], shared: Path, minutes: float, cache: Path | None = None) -> bool:
     """Measure what is not stored yet; returns whether everything is."""
     end = time.monotonic() + 60 * minutes
     rows, measure = MEASUREMENTS[kind]
@@ -214,7 +241,7 @@ def run(kind: str, names: list[str], shared: Path, minutes: float) -> bool:
                 continue
             if time.monotonic() > end:
                 return False
-            bench = bench or Bench(name, shared)
+            bench = bench or Bench(name, shared, cache)
             row = {"network": name, "label": label, "bits": scheme.bits, "settings": settings}
             row |= measure(bench, scheme, calibration) | {"engine": bench.engine, "versions": versions()}
             write({**read(), key: row})
@@ -245,12 +272,13 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared/data"), help="folder of networks and images")
     parser.add_argument("--nets", default=",".join(NETS), help="names with commas")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after about this time; run again to go on")
+    parser.add_argument("--cache", type=Path, help="folder for what the float network computes; none by default")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     complete = True
     if options.what != "report":
-        complete = run(options.what, options.nets.split(","), options.shared, options.minutes)
+        complete = run(options.what, options.nets.split(","), options.shared, options.minutes, options.cache)
     titles = {name: net.title for name, net in NETS.items()}
     (RESULTS / "presets.md").write_text(report(read(), titles))
     print("complete" if complete else "stopped by --minutes; the same command goes on")
