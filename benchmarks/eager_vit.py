@@ -7,6 +7,8 @@ calibration as the engines' network, so both compute the same thing, up to float
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -54,13 +56,14 @@ class FakeQuantizedLayer(nn.Module):
 
     def _weight(self) -> Tensor:
         weight = self.layer.weight
-        quantized = self.quantizer(weight)
+        quantized: Tensor = self.quantizer(weight)
         if not self.corrected:
             return quantized
         axes = tuple(range(1, weight.ndim))
         spread = weight.std(axes, keepdim=True) / (quantized.std(axes, keepdim=True) + 1e-8)
         quantized = quantized * spread
-        return quantized + weight.mean(axes, keepdim=True) - quantized.mean(axes, keepdim=True)
+        shifted: Tensor = quantized + weight.mean(axes, keepdim=True) - quantized.mean(axes, keepdim=True)
+        return shifted
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer with its quantized weight."""
@@ -99,14 +102,15 @@ class FakeQuantizedViT(nn.Module):
 
     def _quantize(self, name: str, x: Tensor) -> Tensor:
         key = name.replace(".", "/")
-        return self.quantizers[key](x) if key in self.quantizers else x
+        quantized: Tensor = self.quantizers[key](x) if key in self.quantizers else x
+        return quantized
 
     def _apply_layer(self, name: str, x: Tensor) -> Tensor:
         return self._quantize(name, self.layers[name.replace(".", "/")](x))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of normalised images (N, C, H, W), float32."""
-        vit = self.vit
+        vit: Any = self.vit  # timm leaves the types of its parts open
         x = self._apply_layer("patch_embed.proj", self._quantize("input", images)).flatten(2).transpose(1, 2)
         x = self._quantize("cat", torch.cat([vit.cls_token.expand(x.shape[0], -1, -1), x], 1))
         x = self._quantize("add_pos_embed", x + self._quantize("pos_embed", vit.pos_embed))
@@ -115,7 +119,7 @@ class FakeQuantizedViT(nn.Module):
         return self._apply_layer("head", self._quantize("norm", vit.norm(x))[:, 0])
 
     def _block(self, name: str, x: Tensor) -> Tensor:
-        block = self.vit.get_submodule(name)
+        block: Any = self.vit.get_submodule(name)
         attended = self._attention(f"{name}.attn", self._quantize(f"{name}.norm1", block.norm1(x)))
         x = self._quantize(f"{name}.residual", x + attended)
         hidden = self._apply_layer(f"{name}.mlp.fc1", self._quantize(f"{name}.norm2", block.norm2(x)))
@@ -123,7 +127,7 @@ class FakeQuantizedViT(nn.Module):
         return self._quantize(f"{name}.residual_2", x + self._apply_layer(f"{name}.mlp.fc2", hidden))
 
     def _attention(self, name: str, x: Tensor) -> Tensor:
-        attention = self.vit.get_submodule(name)
+        attention: Any = self.vit.get_submodule(name)
         batch, tokens, width = x.shape
         parts = self._apply_layer(f"{name}.qkv", x).reshape(batch, tokens, 3, attention.num_heads, attention.head_dim)
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)

@@ -81,7 +81,7 @@ def settle(fast: tuple[Tensor, Tensor], exact: Callable[[tuple[Tensor, ...]], Te
     return codes
 
 
-def tile_of(channels: int, largest: int = 64) -> int:
+def tile_of(channels: int, largest: int = 256) -> int:
     """Channels that are settled together: a divisor of their number, `largest` at most but 8 at least."""
     sizes = [size for size in range(8, min(channels, largest) + 1) if channels % size == 0]
     return sizes[-1] if sizes else channels
