@@ -17,6 +17,8 @@ from landscape.engine.reference import FloatPass
 from landscape.gradient.surrogate import UNARY
 from landscape.graph import Graph, Node
 from landscape.images import ImageSet
+from landscape.losses import Outputs, loss_function
+from landscape.problem import Problem
 
 BATCH = 20
 """Images at a time."""
@@ -39,11 +41,22 @@ class LayerBatch:
 
 
 class DifferentiablePass(FloatPass):
-    """`FloatPass` in float32, whose activation functions PyTorch can differentiate."""
+    """`FloatPass` in float32, whose activation functions PyTorch can differentiate.
 
-    def __init__(self, graph: Graph) -> None:
+    Args:
+        graph: The float network.
+        weights: What stands in place of the layers' own weights, float32, by layer.
+    """
+
+    def __init__(self, graph: Graph, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(_single(graph))
         self._operations["unary"] = _unary
+        self._replaced = dict(weights or {})
+
+    def weight(self, node: Node) -> Tensor:
+        """The weight that a layer multiplies with."""
+        found = self._replaced.get(node.name)
+        return super().weight(node) if found is None else found
 
 
 def layer_batches(graph: Graph, images: ImageSet, gradients: bool, seed: int = 0) -> Iterator[list[LayerBatch]]:
@@ -99,6 +112,39 @@ def node_batches(
         kept = [values[name] for name in names]
         slopes = torch.autograd.grad(_own_likelihood(values[graph.output], generator), kept)
         yield {name: (value.detach(), slope) for name, value, slope in zip(names, kept, slopes, strict=True)}
+
+
+def weight_gradients(
+    problem: Problem, weights: Mapping[str, Tensor], rows: Sequence[int], loss: str
+) -> dict[str, Tensor]:
+    """The derivative of the mean loss with respect to weights, activations not quantized.
+
+    Where weights have few bits and activations eight, nearly all of the error is the weights', and this derivative is
+    close to that of the quantized network; it takes an ordinary backward pass in float32.
+
+    Args:
+        problem: Network, images, teacher and losses.
+        weights: What stands in place of the layers' weights, float32, by layer.
+        rows: Indices of the images that the mean is over.
+        loss: Name of the loss; infoNCE contrasts each image with the teacher's logits of its whole batch.
+
+    Returns:
+        Of the shapes of `weights`.
+    """
+    leaves = {layer: weight.clone().requires_grad_() for layer, weight in weights.items()}
+    passed = DifferentiablePass(problem.network.graph, leaves)
+    function = loss_function(loss)
+    total = {layer: torch.zeros_like(weight) for layer, weight in weights.items()}
+    for start in range(0, len(rows), BATCH):
+        chosen = torch.tensor(list(rows[start : start + BATCH]))
+        images = problem.images.normalized(chosen, torch.float32)
+        logits = _all_values(passed, images, set())[problem.network.graph.output]
+        every = problem.teacher.index_copy(0, chosen, logits.double())
+        losses = function(Outputs(every, problem.images.labels, problem.teacher, problem.loss_options))
+        parts = torch.autograd.grad(losses[chosen].sum() / len(rows), list(leaves.values()))
+        for layer, part in zip(leaves, parts, strict=True):
+            total[layer] += part
+    return total
 
 
 def _all_values(passed: DifferentiablePass, images: Tensor, keep: set[str]) -> dict[str, Tensor]:

@@ -189,9 +189,21 @@ def choose(network: QuantizedNetwork, layer: str, metric: Metric, grid: Grid, to
             scales.append(scale)
             zero_points.append(zero_point)
     table = torch.stack(errors).double()
-    order = torch.sort(table, dim=0, stable=True).indices[:top]
+    order = _distinct(table, top)
     pick = [torch.stack(values).gather(0, order) for values in (scales, zero_points)]
     return Choices(pick[0], pick[1], table.gather(0, order), table[0])
+
+
+def _distinct(table: Tensor, top: int) -> Tensor:
+    """Rows of the least errors of each column; those that have the same codes as one before come last.
+
+    Neighbouring factors often give the same codes, and then the same error but for rounding.
+    """
+    found = torch.sort(table, dim=0, stable=True)
+    again = torch.zeros_like(found.values, dtype=torch.bool)
+    again[1:] = found.values[1:] - found.values[:-1] <= 1e-6 * found.values[1:]
+    behind = torch.sort(again.to(torch.uint8), dim=0, stable=True).indices[:top]
+    return found.indices.gather(0, behind)
 
 
 def dequantized(rows: Tensor, scale: Tensor, zero_point: Tensor, highest: int, corrected: bool) -> Tensor:
