@@ -122,7 +122,9 @@ def test_straight_through_slope_passes_through_the_weight_correction() -> None:
 
 def test_frozen_weights_have_no_slope_under_the_weight_correction() -> None:
     problem = one_layer("weight")
-    assert problem.gradient(problem.centre, "mse", "frozen-weights").gradient.abs().max() == 0
+    found = problem.gradient(problem.centre, "mse", "frozen-weights")
+    assert found.gradient.abs().max() == 0
+    assert found.cost == 5  # there is nothing to pass back
 
 
 def test_a_row_of_equal_codes_has_a_slope_that_is_finite() -> None:
@@ -184,8 +186,10 @@ def test_all_scales_have_gradients_even_that_of_the_images() -> None:
 
 def test_almost_everywhere_no_weight_scale_has_a_slope_behind_quantized_activations() -> None:
     problem = digits()
-    found = problem.gradient(problem.centre, "loss", "almost-everywhere")
+    seen = list[int]()
+    found = problem.gradient(problem.centre, "loss", "almost-everywhere", progress=seen.append)
     assert found.gradient.abs().max() == 0
+    assert sum(seen) == 6
 
 
 def test_almost_everywhere_the_last_quantizer_has_the_true_slope() -> None:

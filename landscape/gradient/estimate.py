@@ -39,7 +39,8 @@ class Gradient:
         relative: dL/de, float64 (dimension,), for s exp(e): per unit of the coordinate; point * gradient.
         per_image: The loss of each image used, float64 (images,).
         images: How many images it is the mean over.
-        cost: In images through the full network: forward and backward pass, 3 for each image.
+        cost: In images through the full network: forward and backward pass, 3 for each image; 1 where no derivative
+            passes (see `landscape.gradient.ESTIMATORS`), so that there is no backward pass.
         seconds: Time that it took.
     """
 
@@ -66,15 +67,18 @@ def gradient_at(
     passes = SurrogatePasses(problem, point, how, images, dtype)
     losses, cotangent = passes.cotangent(loss)
     leaf = point.detach().clone().requires_grad_()
-    total = torch.zeros_like(point)
+    total, used, done = torch.zeros_like(point), len(losses), 0
     for rows, logits in passes.logits(leaf):
-        if logits.requires_grad:
-            (part,) = torch.autograd.grad(logits, leaf, cotangent[rows].to(logits.dtype))
-            total += part
+        if not logits.requires_grad:  # no derivative passes, for these images as for all others
+            break
+        (part,) = torch.autograd.grad(logits, leaf, cotangent[rows].to(logits.dtype))
+        total += part
+        done += len(rows)
         if progress is not None:
             progress(len(rows))
-    used = len(losses)
-    cost = used * (1 + BACKWARD_COST)
+    if progress is not None and done < used:
+        progress(used - done)
+    cost = used * (1 + BACKWARD_COST if done else 1)
     seconds = time.perf_counter() - start
     return Gradient(float(losses.mean()), total, point * total, losses.numpy(), used, cost, seconds)
 

@@ -172,6 +172,8 @@ def _standardized(integers: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     centred = integers - integers.mean(1, keepdim=True)
     spread = centred.square().sum(1, keepdim=True)
     varies = spread > 0
+    if bool(varies.all()):  # no dependence on the scale but through the codes
+        return mean + torch.sqrt((weight - mean).square().sum(1, keepdim=True) / spread) * centred
     # Rows without spread take the scale as their factor; 1.0 keeps the branch that is not taken free of 0 / 0.
     ratio = torch.sqrt((weight - mean).square().sum(1, keepdim=True) / torch.where(varies, spread, 1.0))
     return mean + torch.where(varies, ratio, scale.unsqueeze(1)) * centred

@@ -112,12 +112,13 @@ def reliability_study(
     axes = draw_directions(problem.space, "gaussian", options.dims, options.seed)
     found: list[Agreement] = []
     falls: list[Descent] = []
+    centre: dict[str, Tensor] = {}
     for number, where in enumerate(options.coordinates()):
         point = problem.space.at(where, axes)
         gradients = _gradients(problem, point, options, progress)
+        centre = centre or gradients  # the first point
         found += _agreements(problem, point, where, gradients, options, number, progress)
         falls += _descents(problem, test, point, where, gradients, options, number, progress)
-    centre = _gradients(problem, problem.centre, options, progress)
     flips = _flips(problem, centre, options)
     replications = _replications(problem, options, progress)
     settings = {**problem.description, "study": asdict(options)}
