@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 VALUE_NAMES = ("loss", "top1", "infonce", "flip_rate")
 """Values of a scan, in the order of the columns of a table."""
 
-BETTER: Mapping[str, int] = {"loss": -1, "top1": +1, "infonce": -1}
+BETTER: Mapping[str, int] = {"loss": -1, "top1": +1, "infonce": -1, "mse": -1, "kl": -1, "cosine": -1, "fisher": -1}
 """+1 where a higher value is better, -1 where a lower one is. A flip rate is neither good nor bad."""
 
 

@@ -28,7 +28,7 @@ study = evolq.load_study(
     block=1,
     images=200,
     search_images=100,
-    budget=6000,
+    budget=4000,
     keep_points=True,
     progress=progress,
 )
@@ -68,7 +68,7 @@ plots.draw_methods(plots.methods_info(trajectories, "loss", "digits_vit, w3a8"))
 plots.draw_trajectories(plots.trajectories_info(trajectories, title="digits_vit, w3a8"))
 
 # %% [markdown]
-#     landscape compare --methods evolq/released,random,cmaes,adam --seeds 2 --budget 6000 \
+#     landscape compare --methods evolq/released,random,cmaes,adam --seeds 2 --budget 4000 \
 #         --keep-points --out runs/compare
 #     landscape plot runs/compare --kind convergence
 #     landscape plot runs/compare --kind animation

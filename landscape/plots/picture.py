@@ -78,10 +78,14 @@ PAPER_FORMATS = ("pdf", "png", "svg")
 """Formats of matplotlib."""
 
 
-def _metadata(info: Any, name: str) -> dict[str, str]:
+def _metadata(info: Any, name: str) -> dict[str, Any]:
     """Title and origin in the words that the format knows."""
     origin = {"pdf": "Subject", "png": "Description", "svg": "Description"}[name]
-    return {"Title": info.title, origin: info.subtitle, "Creator" if name != "png" else "Software": "evolq-landscape"}
+    found: dict[str, Any] = {"Title": info.title, origin: info.subtitle}
+    found["Software" if name == "png" else "Creator"] = "evolq-landscape"
+    if name != "png":
+        found["CreationDate" if name == "pdf" else "Date"] = None  # the same picture is the same file
+    return found
 
 
 def plain_record(value: Any) -> Any:

@@ -33,7 +33,8 @@ def draw_trajectories(info: TrajectoriesInfo, *, width: float | None = None) -> 
     """
     width = width or 1.4 * COLUMN_WIDTH
     with paper_style():
-        figure = new_figure(width, 0.86 * width, info.title, info.subtitle)
+        rows = (len(info.labels) + 5) // 2  # of the legend
+        figure = new_figure(width, 0.78 * width + 0.12 * rows, info.title, info.subtitle)
         axes = figure.subplots()
         limits = path_limits(info)
         draw_background(axes, info)
@@ -103,7 +104,6 @@ def dress_paths(axes: Axes, info: TrajectoriesInfo, limits: list[tuple[float, fl
     axes.set_ylim(*limits[1])
     axes.set_xlabel(info.x_label)
     axes.set_ylabel(info.y_label)
-    axes.set_box_aspect(0.8)
 
 
 def path_handles(info: TrajectoriesInfo, found: dict[str, Look]) -> list[Any]:

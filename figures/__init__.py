@@ -1,0 +1,1 @@
+"""Figures of the study: one script each, drawn from kept runs."""

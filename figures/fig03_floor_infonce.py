@@ -1,0 +1,22 @@
+"""How much of that line is noise: infoNCE."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from figures.drawing import Figure
+
+FIGURE = Figure(
+    name="fig03_floor_infonce",
+    title="How much of that line is noise: infoNCE",
+    words=("The same for infoNCE against the float network: the part that replicates is larger."),
+    runs=("deit_line",),
+    kind="floor",
+    options={"value": "infonce"},
+)
+
+if __name__ == "__main__":
+    FIGURE.main()

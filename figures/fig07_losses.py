@@ -1,0 +1,25 @@
+"""Losses side by side."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from figures.drawing import Figure
+
+FIGURE = Figure(
+    name="fig07_losses",
+    title="Losses side by side",
+    words=(
+        "One plane, all losses. Above each: its rank correlation with the test cross-entropy, and the share "
+        "of its variance over the points that other images would show again."
+    ),
+    runs=("digits_grid",),
+    kind="losses",
+    options={},
+)
+
+if __name__ == "__main__":
+    FIGURE.main()

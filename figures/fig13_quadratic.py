@@ -1,0 +1,25 @@
+"""How far a quadratic model holds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from figures.drawing import Figure
+
+FIGURE = Figure(
+    name="fig13_quadratic",
+    title="How far a quadratic model holds",
+    words=(
+        "R^2 of local models of the loss within a radius. Below a first radius the jumps of code flips hide "
+        "the model, beyond a last it no longer holds."
+    ),
+    runs=("digits_curvature",),
+    kind="fit",
+    options={},
+)
+
+if __name__ == "__main__":
+    FIGURE.main()
