@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -159,12 +159,14 @@ class NetworkObjective:
         space: The parameters that move.
         loss: Name of the loss that is minimised.
         spent: See `Objective`.
+        start: Losses of the single images at the start, where they are known.
     """
 
     problem: Problem
     space: NetworkSpace
     loss: str = "infonce"
     spent: int = 0
+    start: Mapping[str, FloatArray] | None = None
     _kept: OrderedDict[tuple[int | None, int, bytes], Evaluator] = field(default_factory=OrderedDict, repr=False)
     _gradients: Problem | None = field(default=None, repr=False)
 
@@ -190,7 +192,8 @@ class NetworkObjective:
         ends = np.cumsum([self.info.parts[part] for part in measured_parts(query, self.info)])[:-1]
         values, part_values = [], []
         for point in query.points:
-            losses = self.losses(point, query.group, query.parts)[self.loss]
+            known = self.start if query.parts is None and not point.any() else None
+            losses = (self.losses(point, query.group, query.parts) if known is None else known)[self.loss]
             values.append(float(losses.mean()))
             part_values.append([float(part.mean()) for part in np.split(losses, ends)])
         return Answer(query, np.array(values), np.array(part_values), None, self.cost(query))

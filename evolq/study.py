@@ -81,7 +81,7 @@ class Study:
         images = len(self.search.images)
         parts = split_evenly(images, self.search.loss_options.batch)
         made = network_space(self.search.network, space, images, parts, names)
-        return NetworkObjective(self.search, made, self.options.loss)
+        return NetworkObjective(self.search, made, self.options.loss, start=self.start_losses()[0])
 
     def search_losses(self, network: QuantizedNetwork) -> dict[str, FloatArray]:
         """Losses of the single search images, by name, each float64 (images,); top1 is 0.0 or 1.0."""
