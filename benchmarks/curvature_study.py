@@ -25,7 +25,7 @@ import torch
 
 from landscape.cli.curvature import curvature_lines
 from landscape.cli.reliability import reliability_lines
-from landscape.cli.runs import aligned
+from landscape.cli.runs import aligned, plain
 from landscape.curvature import (
     Curvature,
     CurvatureOptions,
@@ -151,7 +151,7 @@ def keep(setting: str, part: str, record: dict[str, Any]) -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results.setdefault(setting, {})[part] = record
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    RESULTS.write_text(json.dumps(plain(results), indent=1, allow_nan=False) + "\n")
 
 
 def write_table() -> None:
@@ -182,11 +182,15 @@ def _text(parts: dict[str, Any]) -> list[str]:
             {},
             tuple(_tuples(Agreement, each) for each in record["agreements"]),
             tuple(_tuples(Descent, each) for each in record["descents"]),
-            tuple(FlipDistance(**each) for each in record["flips"]),
-            record["replications"],
+            tuple(_tuples(FlipDistance, each) for each in record["flips"]),
+            {name: _number(value) for name, value in record["replications"].items()},
         )
         lines += ["", *reliability_lines(report)]
     return lines
+
+
+def _number(value: Any) -> Any:
+    return float("nan") if value is None else value
 
 
 def _curvature(record: dict[str, Any]) -> Curvature:
@@ -196,7 +200,15 @@ def _curvature(record: dict[str, Any]) -> Curvature:
 
 
 def _tuples(kind: Any, record: dict[str, Any]) -> Any:
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
+    optional = ("valid_radius", "holds_from", "falls_until", "density")
+    return kind(
+        **{
+            key: tuple(map(_number, value))
+            if isinstance(value, list)
+            else (value if key in optional else _number(value))
+            for key, value in record.items()
+        }
+    )
 
 
 if __name__ == "__main__":

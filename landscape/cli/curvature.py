@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.cli.options import EngineOptions, progress_bar
-from landscape.cli.runs import aligned, say, write_json
+from landscape.cli.runs import aligned, plain, say, write_json
 from landscape.curvature import CurvatureOptions, CurvatureReport, curvature_study
 from landscape.engine import choose_engine
 from landscape.errors import UserError
@@ -106,14 +106,14 @@ def tell(report: Any, record: RecordOptions, lines: Any) -> None:
     Raises:
         UserError: The file cannot be written.
     """
-    plain: Mapping[str, Any] = report.to_dict()
+    found: Mapping[str, Any] = report.to_dict()
     if record.out is not None:
         try:
-            Path(record.out).write_text(json.dumps(plain, indent=1, default=str) + "\n")
+            Path(record.out).write_text(json.dumps(plain(found), indent=1, allow_nan=False, default=str) + "\n")
         except OSError as error:
             raise UserError(f"cannot write {record.out}: {error.strerror}; choose another --out") from error
     if record.json:
-        write_json(plain)
+        write_json(found)
         return
     print("\n".join(lines(report)))
     sys.stdout.flush()

@@ -47,14 +47,15 @@ def check_new_folder(folder: Path) -> None:
 
 def write_json(record: Mapping[str, Any]) -> None:
     """One JSON object on standard output; what is no finite number is null."""
-    print(json.dumps(_plain(record), indent=2, allow_nan=False, default=str))
+    print(json.dumps(plain(record), indent=2, allow_nan=False, default=str))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Plain data in which what is no finite number is None, as JSON has no other word for it."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
