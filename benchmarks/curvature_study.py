@@ -182,11 +182,17 @@ def _text(parts: dict[str, Any]) -> list[str]:
             {},
             tuple(_tuples(Agreement, each) for each in record["agreements"]),
             tuple(_tuples(Descent, each) for each in record["descents"]),
-            tuple(_tuples(FlipDistance, each) for each in record["flips"]),
+            tuple(_flip(each) for each in record["flips"]),
             {name: _number(value) for name, value in record["replications"].items()},
         )
         lines += ["", *reliability_lines(report)]
     return lines
+
+
+def _flip(record: dict[str, Any]) -> FlipDistance:
+    quantiles = {share: _number(value) for share, value in record["quantiles"].items()}
+    found: FlipDistance = _tuples(FlipDistance, {**record, "quantiles": quantiles})
+    return found
 
 
 def _number(value: Any) -> Any:

@@ -227,8 +227,8 @@ def test_gradients_of_a_partition_of_the_images_average_to_the_whole() -> None:
 
 
 def test_the_chunk_does_not_matter_to_a_gradient() -> None:
-    found = [load_problem(block=7, images=10, calib_images=8, chunk=chunk) for chunk in (1, 4, 10)]
-    first, *others = (problem.gradient(problem.centre).gradient for problem in found)
+    problems = [replace(digits(which="weight"), chunk=chunk) for chunk in (1, 4, 6)]
+    first, *others = (problem.gradient(problem.centre).gradient for problem in problems)
     for other in others:
         torch.testing.assert_close(other, first, rtol=1e-9, atol=1e-15)
 
