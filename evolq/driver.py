@@ -37,6 +37,7 @@ class Course:
         judged_value: With the released rule: the best top-1 of a checkpoint on the test images, percent.
         judged_point: Where.
         looks: With the released rule: how often the test images were looked at.
+        looked_value: The lowest loss at the last of these looks.
         part_point: The last point that was measured on some parts of the search images.
         part_values: Its losses on the parts, NaN where it was not measured.
     """
@@ -49,6 +50,7 @@ class Course:
     judged_value: float = -np.inf
     judged_point: FloatArray | None = None
     looks: int = 0
+    looked_value: float = np.nan
     part_point: FloatArray = field(default_factory=lambda: np.zeros(0))
     part_values: FloatArray = field(default_factory=lambda: np.zeros(0))
 
@@ -59,7 +61,7 @@ class Course:
 
 _KEPT = (
     "spent", "seconds", "best_value", "best_point", "judged_value", "judged_point", "looks",
-    "part_point", "part_values",
+    "looked_value", "part_point", "part_values",
 )  # fmt: skip
 
 
@@ -145,7 +147,7 @@ class Driver:
         if query is None:
             return False
         self._check(query)
-        if self._judge is not None and query.group != self._group:
+        if self._judge is not None and self._at_checkpoint(query):
             self._look()
         self._group = query.group
         cost = self.objective.cost(query)
@@ -228,11 +230,18 @@ class Driver:
         self._group = found["group"]
         self._advance(self.course.spent)
 
+    def _at_checkpoint(self, query: Query) -> bool:
+        """After each block, as released; for methods without blocks, after each improvement."""
+        if query.group is None and self._group is None:
+            return self.course.looks == 0 or self.course.best_value < self.course.looked_value
+        return query.group != self._group
+
     def _look(self) -> None:
         """The released rule: keep the checkpoint with the best top-1 on the test images."""
         assert self._judge is not None
         value = self._judge(self.course.best_point)
         self.course.looks += 1
+        self.course.looked_value = self.course.best_value
         if value > self.course.judged_value:
             self.course.judged_value, self.course.judged_point = value, self.course.best_point.copy()
 

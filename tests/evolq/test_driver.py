@@ -164,3 +164,19 @@ def test_a_method_that_needs_gradients_says_so_where_there_are_none():
     problem.slope = None
     with pytest.raises(UserError, match="has no gradient"):
         run("adam", problem, 500)
+
+
+@pytest.mark.parametrize("name", ["evolq", "random"])
+def test_the_released_rule_looks_at_the_test_images_again_and_again(name):
+    problem, _ = quadratic()
+    looked = []
+
+    def judge(point):
+        looked.append(point.copy())
+        return -float(np.abs(point).max())  # the start is the best, on these test images
+
+    driver = Driver(problem, make(name, problem), 400, judge=judge)
+    assert not driver.run().any()
+    assert driver.course.looks == len(looked) > 2
+    assert driver.course.judged_value == 0.0
+    assert driver.course.best_value < driver.course.steps[0].value

@@ -146,6 +146,18 @@ def test_the_command_line_runs_and_prints_and_resumes(tmp_path, capsys):
     assert (tmp_path / "run" / "networks" / "evolq-released-seed0.safetensors").is_file()
 
 
+def test_compare_on_the_command_line(tmp_path, capsys):
+    methods = ["--methods", "evolq/released,random", "--seeds", "2", "--budget", "120", "--out", str(tmp_path / "run")]
+    assert main(["compare", *OPTIONS, *methods]) == 0
+    table = capsys.readouterr().out
+    assert "evolq (released)" in table and "top-1 to start" in table
+    assert main(["compare", *OPTIONS, *methods, "--resume", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [entry["spent"] for entry in record["methods"]] == [[120, 120], [120, 120]]
+    assert main(["compare", *OPTIONS, *methods, "--resume", "--methods", "random"]) == 2
+    assert "methods" in capsys.readouterr().err
+
+
 def test_an_optimizer_in_a_file_of_ones_own_appears_as_a_method(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(
         "import numpy as np\n"
