@@ -49,26 +49,28 @@ class Layer:
         """Outputs."""
         return self.gain.numel()
 
-    def value(self, sums: Tensor, channels: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+    def value(self, sums: Tensor, where: tuple[Tensor, ...] | None = None, tile: int = 1) -> Tensor:
         """The float64 value from packed sums, as `Reference` computes it.
 
         Args:
             sums: Packed sums (R, C or more).
-            channels: int64 (n, T): only these, or all.
-            rows: int64 (n, 1): of these rows, or all.
+            where: Rows and tiles of channels, int64 (n,) each, or None for all.
+            tile: Channels in a tile.
 
         Returns:
-            (R, C) or (n, T).
+            (R, C), or (n, tile).
         """
         count = self.channels
-
-        def of(vector: Tensor) -> Tensor:
-            return vector if channels is None else vector[channels]
-
-        if rows is None or channels is None:
+        if where is None:
             totals, integers = sums[:, count : count + 1].double(), sums[:, :count].double()
         else:
-            totals, integers = sums[rows, count].double(), sums[rows, channels].double()
+            rows, tiles = where
+            totals = sums[rows, count].double().unsqueeze(1)
+            integers = sums[:, :count].view(sums.shape[0], -1, tile)[rows, tiles].double()
+
+        def of(vector: Tensor) -> Tensor:
+            return vector if where is None else vector.view(-1, tile)[where[1]]
+
         integers = integers - of(self.base)
         if self.weight.shift is not None:
             integers = integers + totals * of(self.weight.shift)
@@ -132,9 +134,7 @@ class Epilogue:
             return self._codes(self.layer.value(sums), None)
 
         def exact(where: tuple[Tensor, ...]) -> Tensor:
-            rows, tiles = where
-            channels = tiles[:, None] * self.tile + torch.arange(self.tile, device=sums.device)
-            return self._codes(self.layer.value(sums, channels, rows[:, None]), channels)
+            return self._codes(self.layer.value(sums, where, self.tile), where[1])
 
         return settle(fast, exact).reshape(sums.shape[0], -1)
 
@@ -146,10 +146,10 @@ class Epilogue:
             found = _layer_with_activation(sums, *self._parameters, t.inverse, t.zero, t.highest, self.function)
         return found
 
-    def _codes(self, value: Tensor, channels: Tensor | None) -> Tensor:
+    def _codes(self, value: Tensor, tiles: Tensor | None) -> Tensor:
         if self.steps is not None:
             return self.steps(value.contiguous()).to(torch.uint8)
-        return self.target.exact(value, channels)
+        return self.target.exact(value, tiles)
 
 
 def rows_of(node: Node, x: Bytes) -> Tensor:

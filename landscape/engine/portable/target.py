@@ -37,9 +37,11 @@ class Target:
     zero: Tensor
     highest: Tensor
 
-    def exact(self, value: Tensor, channels: Tensor | None = None) -> Tensor:
-        """Codes uint8 of float64 values (..., C), or of values (n, T) of the given channels (n, T)."""
-        scale = self.scale if self.scale.ndim == 0 or channels is None else self.scale[channels]
+    def exact(self, value: Tensor, tiles: Tensor | None = None) -> Tensor:
+        """Codes uint8 of float64 values (..., C), or of values (n, T) of the given tiles of channels (n,)."""
+        scale = self.scale
+        if scale.ndim and tiles is not None:
+            scale = scale.view(-1, value.shape[-1])[tiles]
         return quantize(value, scale, self.zero_point, self.code_range).to(torch.uint8)
 
     def value(self, codes: Tensor) -> Bytes:
