@@ -21,7 +21,7 @@ scan: $(READY) ## set up, then draw a first landscape into runs/first (continues
 	$(BIN)/landscape scan --block 5 --out $(SCAN_OUT) $$(test ! -e $(SCAN_OUT)/run.sqlite || echo --resume)
 
 bench: $(READY) ## set up, then time the engines against plain fake quantization (BENCH_FLAGS="--weights ... --data ...")
-	$(BIN)/python benchmarks/engine.py $(BENCH_FLAGS)
+	$(BIN)/python -m benchmarks.engine $(BENCH_FLAGS)
 
 figures: $(READY) ## set up, then redraw the figures of the study from stored runs (FIGURE_FLAGS=--rerun computes them anew)
 	$(BIN)/python figures/all.py $(FIGURE_FLAGS)
