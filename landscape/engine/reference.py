@@ -24,6 +24,7 @@ from torch.nn import functional
 from landscape.engine.values import Codes, Value, as_float
 from landscape.errors import UserError
 from landscape.graph import Graph, Node
+from landscape.images import ImageSet
 from landscape.quant.elementwise import Elementwise, activation_function
 from landscape.quant.layer_norm import integer_layer_norm, layer_norm
 from landscape.quant.network import QuantizedNetwork, WeightOperand
@@ -121,6 +122,10 @@ class Reference(FloatPass):
         if self.network.exact_input:
             return Codes(torch.round(images / EXACT_INPUT_STEP), EXACT_INPUT_STEP)
         return images
+
+    def pixels(self, images: ImageSet, chosen: slice) -> Value:
+        """The value of some images of a set, see `input`."""
+        return self.input(images.normalized(chosen, torch.float64))
 
     def evaluate(self, node: Node, values: Sequence[Value], images: int) -> Value:
         """The value of a node from the values of its inputs, quantized where the network has a quantizer.

@@ -46,7 +46,21 @@ inline Index attention_scratch(const Attention &a) {
     const Layer &logits = a.logits.layer, &output = a.output.layer;
     const Index tokens = padded(logits.outputs, WIDE), width = padded(output.outputs, WIDE);
     return padded(packed_bytes(logits.outputs, logits.depth), 64) + padded(packed_bytes(output.outputs, output.depth), 64) +
-           4 * (tokens + width) + 2 * ROWS * tokens + ROWS * padded(logits.depth, 64) + CODES + 64;
+           4 * (tokens + width) + 2 * ROWS * tokens + ROWS * padded(logits.depth, 64) + ROWS * CODES + 64;
+}
+
+template <int B>
+inline void quantize_tile_as(const Product &p, const Layer &l, const int32_t *sums, const Row *rows, Index n, Index count,
+                             Index outputs, uint8_t *to, Index stride) {
+    for (Index r = 0; r < count; ++r)
+        quantized<B, Shift::same, false>(l, sums + r * WIDE, rows[r], n, outputs, *p.quantizer, to + r * stride);
+}
+
+inline void quantize_tile(const Product &p, const Layer &l, const int32_t *sums, const Row *rows, Index n, Index count,
+                          Index outputs, uint8_t *to, Index stride) {
+    if (outputs > 2 * LANES) return quantize_tile_as<4>(p, l, sums, rows, n, count, outputs, to, stride);
+    if (outputs > LANES) return quantize_tile_as<2>(p, l, sums, rows, n, count, outputs, to, stride);
+    return quantize_tile_as<1>(p, l, sums, rows, n, count, outputs, to, stride);
 }
 
 inline void attend(const Attention &a, Index heads, Index queries, Heads q, Heads k, Heads v, Heads out,
@@ -63,9 +77,9 @@ inline void attend(const Attention &a, Index heads, Index queries, Heads q, Head
     int32_t *const logits_init = reinterpret_cast<int32_t *>(take(4 * tokens));
     int32_t *const output_init = reinterpret_cast<int32_t *>(take(4 * width));
     uint8_t *const logit_codes = take(ROWS * tokens), *const chances = take(ROWS * tokens);
-    uint8_t *const copy = take(ROWS * padded(logits.depth, 64)), *const table = take(CODES);
+    uint8_t *const copy = take(ROWS * padded(logits.depth, 64)), *const tables = take(ROWS * CODES);
     logits.weights = keys, logits.init = logits_init, output.weights = values, output.init = output_init;
-    std::memset(table, static_cast<int>(a.softmax.quantizer->zero_point), CODES);
+    std::memset(tables, static_cast<int>(a.softmax.quantizer->zero_point), ROWS * CODES);
     alignas(64) int32_t sums[ROWS * WIDE] = {};
     const Index key_depth = padded(logits.depth, 4), value_depth = padded(output.depth, 4);
     const LayerStep finish{output, Finish::quantize, a.output.quantizer, nullptr, nullptr};
@@ -79,25 +93,22 @@ inline void attend(const Attention &a, Index heads, Index queries, Heads q, Head
             const Index count = queries - first < ROWS ? queries - first : ROWS;
             const Rows from(q.at + h * q.head + first * q.token, q.token, count, logits.depth, copy);
             Row row[ROWS];
-            for (Index r = 0; r < count; ++r) row[r] = row_of(logits, from.row(r));
+            for (Index r = 0; r < count; ++r) row[r] = row_of(logits, sum_of(from.row(r), logits.depth));
             for (Index n = 0; n < logits.outputs; n += WIDE) {
                 const Index outputs = logits.outputs - n < WIDE ? logits.outputs - n : WIDE;
                 multiply(count, padded(outputs, LANES) / LANES, from.from(), from.stride(), keys + n * key_depth,
                          key_depth, logits_init + n, sums);
-                for (Index r = 0; r < count; ++r)
-                    quantized<true, false>(logits, sums + r * WIDE, row[r], n, outputs, *a.logits.quantizer,
-                                           logit_codes + r * tokens + n);
+                quantize_tile(a.logits, logits, sums, row, n, count, outputs, logit_codes + n, tokens);
             }
-            for (Index r = 0; r < count; ++r) {
-                softmax_row(a.softmax, logit_codes + r * tokens, logits.outputs, table, chances + r * tokens);
-                row[r] = row_of(output, chances + r * tokens);
-            }
+            int32_t totals[ROWS];
+            softmax_rows(a.softmax, logit_codes, tokens, logits.outputs, count, tables, chances, totals);
+            for (Index r = 0; r < count; ++r) row[r] = row_of(output, totals[r]);
             for (Index n = 0; n < output.outputs; n += WIDE) {
                 const Index outputs = output.outputs - n < WIDE ? output.outputs - n : WIDE;
                 multiply(count, padded(outputs, LANES) / LANES, chances, tokens, values + n * value_depth, value_depth,
                          output_init + n, sums);
                 for (Index r = 0; r < count; ++r)
-                    finish_block<true, false>(finish, sums + r * WIDE, row[r], n, outputs, nullptr,
+                    finish_block<Finish::quantize, Shift::same, false>(finish, sums + r * WIDE, row[r], n, outputs, nullptr,
                                               const_cast<uint8_t *>(out.at) + h * out.head + (first + r) * out.token);
             }
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -71,9 +72,9 @@ class BoundPlan:
         return 0
 
     def profile(self) -> dict[str, float]:
-        """Seconds spent in each step so far, of one thread; counted from the first call on."""
+        """Least processor time in seconds that any image has taken since the first call, by step. With one thread only."""
         if self.seconds is None:
-            self.seconds = (ctypes.c_double * len(self._plan.steps))()
+            self.seconds = (ctypes.c_double * len(self._plan.steps))(*[math.inf] * len(self._plan.steps))
         return {step.name: float(t) for step, t in zip(self._plan.steps, self.seconds, strict=True)}
 
     def run(self, values: Mapping[str, Value], images: int) -> dict[str, Value]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from landscape.engine.native.values import Deferred, RawCodes, SmallIntegers
 from landscape.engine.reference import Reference, _function
 from landscape.engine.values import Codes, Value
 from landscape.graph import Node
+from landscape.images import ImageSet
 from landscape.quant.network import QuantizedNetwork
 from landscape.quant.qparams import CodeRange
 from landscape.quant.softmax import MAX_TOKENS
@@ -128,6 +130,22 @@ class Native(Reference):
         if "input" in self.network.activations and images.dtype == torch.float64:
             return self._quantize("input", images)
         return super().input(images)
+
+    def pixels(self, images: ImageSet, chosen: slice) -> Value:
+        """The value of some images of a set: codes looked up by channel and pixel, of which there are 256."""
+        if "input" not in self.network.activations or not self._uniform(self.network.graph["input"]):
+            return super().pixels(images, chosen)
+        pixels = images.pixels[chosen].contiguous()
+        count, channels, height, width = pixels.shape
+        all_pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 1, 256).expand(1, channels, 1, 256)
+        found = self.input(replace(images, pixels=all_pixels).normalized(dtype=torch.float64))
+        assert isinstance(found, RawCodes)
+        table, out = found.codes.contiguous(), torch.empty_like(pixels)
+        self._kernels.landscape_pixels(
+            _I(torch.get_num_threads()), _P(pixels.data_ptr()), _N(count), _N(channels), _N(height * width),
+            _P(table.data_ptr()), _P(out.data_ptr()),
+        )  # fmt: skip
+        return RawCodes(out, found.zero_point, found.scale)
 
     def evaluate(self, node: Node, values: Sequence[Value], images: int) -> Value:
         """The value of a node from the values of its inputs; see `Reference.evaluate`."""

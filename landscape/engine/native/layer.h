@@ -45,17 +45,22 @@ struct Sum {
     float tolerance;
 };
 
+// How a row's sum of codes enters: not at all, times a number of each output, or times the same for all outputs.
+enum class Shift { none, each, same };
+
 struct Row {
     int32_t codes;    // sum of the activations' codes
+    int32_t shifted;  // times the first output's shift
     double total;     // of the centred ones
     float total_32;
     Floats limit;
 };
 
-inline Row row_of(const Layer &l, const uint8_t *a) {
+inline Row row_of(const Layer &l, int32_t codes) {
     Row row;
-    row.codes = sum_of(a, l.depth);
-    row.total = static_cast<double>(row.codes - static_cast<int32_t>(l.depth) * l.zero);
+    row.codes = codes;
+    row.shifted = l.shift == nullptr ? 0 : l.shift[0] * codes;
+    row.total = static_cast<double>(codes - static_cast<int32_t>(l.depth) * l.zero);
     row.total_32 = static_cast<float>(row.total);
     row.limit = all(tie_limit(l.fast.tolerance + l.fast.per_total * std::fabs(row.total_32)));
     return row;
@@ -75,29 +80,28 @@ inline double exact_value(const Layer &l, int32_t sum, const Row &row, Index n) 
     return x;
 }
 
-// The float32 value of 16 outputs.
-template <bool Shift, bool Offset>
-inline Floats fast_value(const Layer &l, const int32_t *sums, const Row &row, Index n) {
-    Ints s = load(sums);
-    if constexpr (Shift) s = add(s, multiply(load(l.shift + n), all(row.codes)));
-    Floats base = load(l.fast.bias + n);
-    if constexpr (Offset) base = multiply_add(load(l.fast.offset + n), all(row.total_32), base);
-    return multiply_add(floats(s), load(l.fast.gain + n), base);
+// The float32 values of 16 B outputs.
+template <int B, Shift S, bool Offset>
+inline void fast_values(const Layer &l, const int32_t *sums, const Row &row, Index n, Floats (&u)[B]) {
+    Ints s[B];
+    EACH(b) s[b] = load(sums + b * LANES);
+    if constexpr (S == Shift::each) EACH(b) s[b] = add(s[b], multiply(load(l.shift + n + b * LANES), all(row.codes)));
+    if constexpr (S == Shift::same) EACH(b) s[b] = add(s[b], all(row.shifted));
+    EACH(b) {
+        u[b] = load(l.fast.bias + n + b * LANES);
+        if constexpr (Offset) u[b] = multiply_add(load(l.fast.offset + n + b * LANES), all(row.total_32), u[b]);
+    }
+    EACH(b) u[b] = multiply_add(floats(s[b]), load(l.fast.gain + n + b * LANES), u[b]);
 }
 
-// Codes of up to 64 outputs from n on; all 64 bytes are written.
-template <bool Shift, bool Offset>
-void quantized(const Layer &l, const int32_t *sums, const Row &row, Index n, Index count, const Quantizer &q,
-               uint8_t *to) {
+// Codes of up to 16 B outputs from n on; all 64 bytes are written.
+template <int B, Shift S, bool Offset>
+inline void quantized(const Layer &l, const int32_t *sums, const Row &row, Index n, Index count, const Quantizer &q,
+                      uint8_t *to) {
+    Floats u[B];
     Ints codes[BLOCKS] = {};
-    uint64_t near = 0;
-    for (Index b = 0; b < BLOCKS; ++b) {
-        if (b * LANES >= count) break;
-        const Floats u =
-            clamp(fast_value<Shift, Offset>(l, sums + b * LANES, row, n + b * LANES), static_cast<float>(q.highest));
-        near |= static_cast<uint64_t>(near_tie(u, row.limit)) << b * LANES;
-        codes[b] = rounded(u);
-    }
+    fast_values<B, S, Offset>(l, sums, row, n, u);
+    uint64_t near = round_to_codes<B>(u, static_cast<float>(q.highest), row.limit, codes);
     store_codes(codes, to);
     for (near &= first_bits(count); near != 0; near &= near - 1) {
         const int i = lowest_bit(near);
@@ -117,21 +121,21 @@ inline uint8_t step_exactly(double x, const Steps &s) {
     return s.codes[low];
 }
 
-template <bool Shift, bool Offset>
-void stepped(const Layer &l, const int32_t *sums, const Row &row, Index n, Index count, const Steps &s, uint8_t *to) {
-    Ints codes[BLOCKS] = {};
-    uint64_t near = 0;
-    for (Index b = 0; b < BLOCKS; ++b) {
-        if (b * LANES >= count) break;
-        const Floats y = clamp(fast_value<Shift, Offset>(l, sums + b * LANES, row, n + b * LANES), s.last);
-        const Ints cell = truncated(y);
-        const Floats x = subtract(y, floats(cell));
-        Floats u = pick(s.coefficients + 4 * 32, cell);
-        for (int power = 3; power >= 0; --power) u = multiply_add(u, x, pick(s.coefficients + power * 32, cell));
-        u = clamp(u, s.highest);
-        near |= static_cast<uint64_t>(near_tie(u, row.limit)) << b * LANES;
-        codes[b] = rounded(u);
-    }
+template <Shift S, bool Offset>
+inline void stepped(const Layer &l, const int32_t *sums, const Row &row, Index n, Index count, const Steps &s,
+                    uint8_t *to) {
+    constexpr int B = BLOCKS;
+    Floats x[B], u[B];
+    Ints cell[B], codes[B];
+    fast_values<B, S, Offset>(l, sums, row, n, x);
+    EACH(b) x[b] = clamp(x[b], s.last);
+    EACH(b) cell[b] = truncated(x[b]);
+    EACH(b) u[b] = pick(s.coefficients + 4 * 32, cell[b]);
+    EACH(b) x[b] = subtract(x[b], floats(cell[b]));
+#pragma GCC unroll 4
+    for (int power = 3; power >= 0; --power)
+        EACH(b) u[b] = multiply_add(u[b], x[b], pick(s.coefficients + power * 32, cell[b]));
+    uint64_t near = round_to_codes<B>(u, s.highest, row.limit, codes);
     store_codes(codes, to);
     for (near &= first_bits(count); near != 0; near &= near - 1) {
         const int i = lowest_bit(near);
@@ -147,43 +151,58 @@ inline Ints numbers_at(const void *values, int32_t wide, Index i) {
     return wide ? load(static_cast<const int16_t *>(values) + i) : load(static_cast<const uint8_t *>(values) + i);
 }
 
-// The sum of 64 numbers each, from channel n on; 64 codes, or with PTF 64 int16, are written.
-inline void summed(const Sum &s, const void *a, const void *b, Index n, Index count, void *to) {
+// The sum of up to 64 numbers each, from channel n on; 64 codes, or with PTF 64 int16, are written.
+template <bool Wide, bool Both>
+inline void summed_as(const Sum &s, const void *a, const uint8_t *b, const int16_t *wide_b, Index n, Index count, void *to) {
     const Quantizer &q = *s.quantizer;
-    const Floats zero = all(static_cast<float>(q.zero_point)), limit = all(tie_limit(s.tolerance));
-    Ints codes[BLOCKS] = {};
-    uint64_t near = 0;
-    for (Index i = 0; i < BLOCKS; ++i) {
+    const Floats zero = all(static_cast<float>(q.zero_point));
+    constexpr int B = BLOCKS;
+    Floats u[B];
+    Ints codes[B];
+    EACH(i) {
         const Index at = i * LANES;
-        if (at >= count) break;
-        Floats u = multiply_add(floats(subtract(numbers_at(a, s.a_wide, at), all(s.a_zero))), load(s.a_gain + n + at), zero);
-        if (b != nullptr)
-            u = multiply_add(floats(subtract(numbers_at(b, s.b_wide, at), all(s.b_zero))), load(s.b_gain + n + at), u);
-        u = clamp(u, static_cast<float>(q.highest));
-        near |= static_cast<uint64_t>(near_tie(u, limit)) << at;
-        codes[i] = rounded(u);
+        const Ints first = Wide ? load(static_cast<const int16_t *>(a) + at) : load(static_cast<const uint8_t *>(a) + at);
+        u[i] = multiply_add(floats(subtract(first, all(s.a_zero))), load(s.a_gain + n + at), zero);
     }
-    near &= first_bits(count);
+    if constexpr (Both) EACH(i) {
+        const Index at = i * LANES;
+        const Ints second = b != nullptr ? load(b + at) : load(wide_b + at);
+        u[i] = multiply_add(floats(subtract(second, all(s.b_zero))), load(s.b_gain + n + at), u[i]);
+    }
+    uint64_t near =
+        round_to_codes<B>(u, static_cast<float>(q.highest), all(tie_limit(s.tolerance)), codes) & first_bits(count);
     const auto exactly = [&](int i) {
-        double x = static_cast<double>(number_at(a, s.a_wide, i) - s.a_zero) * s.a_scale;
-        if (b != nullptr) x = x + static_cast<double>(number_at(b, s.b_wide, i) - s.b_zero) * s.b_scale;
+        const int32_t first = Wide ? static_cast<const int16_t *>(a)[i] : static_cast<const uint8_t *>(a)[i];
+        double x = static_cast<double>(first - s.a_zero) * s.a_scale;
+        if (Both) x = x + static_cast<double>((b != nullptr ? b[i] : wide_b[i]) - s.b_zero) * s.b_scale;
         return code_exactly(x, q, n + i);
     };
     if (q.factor == nullptr) {
         uint8_t *out = static_cast<uint8_t *>(to);
         store_codes(codes, out);
         for (; near != 0; near &= near - 1) out[lowest_bit(near)] = static_cast<uint8_t>(exactly(lowest_bit(near)));
-    } else {
-        int16_t *out = static_cast<int16_t *>(to);
-        const int32_t zero_point = static_cast<int32_t>(q.zero_point);
-        for (Index i = 0; i < BLOCKS; ++i)
-            if (i * LANES < count)
-                store(multiply(subtract(codes[i], all(zero_point)), load(q.factor + n + i * LANES)), out + i * LANES);
-        for (; near != 0; near &= near - 1) {
-            const int i = lowest_bit(near);
-            out[i] = static_cast<int16_t>((exactly(i) - zero_point) * q.factor[n + i]);
-        }
+        return;
     }
+    int16_t *out = static_cast<int16_t *>(to);
+    const int32_t zero_point = static_cast<int32_t>(q.zero_point);
+#pragma GCC unroll 4
+    for (Index i = 0; i < BLOCKS; ++i)
+        store(multiply(subtract(codes[i], all(zero_point)), load(q.factor + n + i * LANES)), out + i * LANES);
+    for (; near != 0; near &= near - 1) {
+        const int i = lowest_bit(near);
+        out[i] = static_cast<int16_t>((exactly(i) - zero_point) * q.factor[n + i]);
+    }
+}
+
+inline void summed(const Sum &s, const void *a, const void *b, Index n, Index count, void *to) {
+    const uint8_t *small = s.b_wide ? nullptr : static_cast<const uint8_t *>(b);
+    const int16_t *wide = s.b_wide ? static_cast<const int16_t *>(b) : nullptr;
+    if (b == nullptr) {
+        if (s.a_wide) return summed_as<true, false>(s, a, nullptr, nullptr, n, count, to);
+        return summed_as<false, false>(s, a, nullptr, nullptr, n, count, to);
+    }
+    if (s.a_wide) return summed_as<true, true>(s, a, small, wide, n, count, to);
+    return summed_as<false, true>(s, a, small, wide, n, count, to);
 }
 
 // What becomes of a layer's value.
@@ -202,31 +221,25 @@ struct Strided {
     Index stride;  // bytes from row to row
 };
 
-template <bool Shift, bool Offset>
-void finish_block(const LayerStep &s, const int32_t *sums, const Row &row, Index n, Index count, const uint8_t *other,
-                  uint8_t *out) {
+template <Finish F, Shift S, bool Offset>
+inline void finish_block(const LayerStep &s, const int32_t *sums, const Row &row, Index n, Index count,
+                         const uint8_t *other, uint8_t *out) {
     const Layer &l = s.layer;
     alignas(64) uint8_t codes[WIDE];
-    switch (s.finish) {
-    case Finish::quantize:
-    case Finish::steps: {
+    if constexpr (F == Finish::quantize || F == Finish::steps) {
         uint8_t *to = count == WIDE ? out + n : codes;
-        if (s.finish == Finish::quantize)
-            quantized<Shift, Offset>(l, sums, row, n, count, *s.quantizer, to);
+        if constexpr (F == Finish::quantize)
+            quantized<BLOCKS, S, Offset>(l, sums, row, n, count, *s.quantizer, to);
         else
-            stepped<Shift, Offset>(l, sums, row, n, count, *s.steps, to);
+            stepped<S, Offset>(l, sums, row, n, count, *s.steps, to);
         if (to == codes) std::memcpy(out + n, codes, static_cast<size_t>(count));
-        return;
-    }
-    case Finish::powers_of_two: {
-        quantized<Shift, Offset>(l, sums, row, n, count, *s.quantizer, codes);
+    } else if constexpr (F == Finish::powers_of_two) {
+        quantized<BLOCKS, S, Offset>(l, sums, row, n, count, *s.quantizer, codes);
         int16_t *to = reinterpret_cast<int16_t *>(out) + n;
         const int32_t zero = static_cast<int32_t>(s.quantizer->zero_point);
         for (Index i = 0; i < count; ++i) to[i] = static_cast<int16_t>((codes[i] - zero) * s.quantizer->factor[n + i]);
-        return;
-    }
-    case Finish::sum: {
-        quantized<Shift, Offset>(l, sums, row, n, count, *s.quantizer, codes);
+    } else if constexpr (F == Finish::sum) {
+        quantized<BLOCKS, S, Offset>(l, sums, row, n, count, *s.quantizer, codes);
         alignas(64) uint8_t operand[2 * WIDE], result[2 * WIDE];
         const Index width = s.sum->a_wide ? 2 : 1, size = s.sum->quantizer->factor != nullptr ? 2 : 1;
         const uint8_t *a = other + n * width;
@@ -234,17 +247,13 @@ void finish_block(const LayerStep &s, const int32_t *sums, const Row &row, Index
         uint8_t *to = count < WIDE ? result : out + n * size;
         summed(*s.sum, a, codes, n, count, to);
         if (count < WIDE) std::memcpy(out + n * size, result, static_cast<size_t>(count * size));
-        return;
-    }
-    case Finish::plain: {
+    } else {
         double *to = reinterpret_cast<double *>(out) + n;
         for (Index i = 0; i < count; ++i) to[i] = exact_value(l, sums[i], row, n + i);
-        return;
-    }
     }
 }
 
-template <bool Shift, bool Offset>
+template <Finish F, Shift S, bool Offset>
 void run_layer_as(const LayerStep &s, Strided a, Index rows, Strided other, Strided out, uint8_t *copy) {
     const Layer &l = s.layer;
     const Index depth4 = padded(l.depth, 4);
@@ -253,26 +262,37 @@ void run_layer_as(const LayerStep &s, Strided a, Index rows, Strided other, Stri
         const Index count = rows - first < ROWS ? rows - first : ROWS;
         const Rows from(a.at + first * a.stride, a.stride, count, l.depth, copy);
         Row row[ROWS];
-        for (Index r = 0; r < count; ++r) row[r] = row_of(l, from.row(r));
+        for (Index r = 0; r < count; ++r) row[r] = row_of(l, sum_of(from.row(r), l.depth));
         for (Index n = 0; n < l.outputs; n += WIDE) {
             const Index outputs = l.outputs - n < WIDE ? l.outputs - n : WIDE;
             multiply(count, padded(outputs, LANES) / LANES, from.from(), from.stride(), l.weights + n * depth4, depth4,
                      l.init + n, sums);
             for (Index r = 0; r < count; ++r)
-                finish_block<Shift, Offset>(s, sums + r * WIDE, row[r], n, outputs,
-                                            other.at + (first + r) * other.stride,
-                                            const_cast<uint8_t *>(out.at) + (first + r) * out.stride);
+                finish_block<F, S, Offset>(s, sums + r * WIDE, row[r], n, outputs,
+                                           other.at + (first + r) * other.stride,
+                                           const_cast<uint8_t *>(out.at) + (first + r) * out.stride);
         }
     }
 }
 
+template <Finish F>
+void run_layer_to(const LayerStep &s, Strided a, Index rows, Strided other, Strided out, uint8_t *copy) {
+    const bool shift = s.layer.shift != nullptr, offset = s.layer.fast.offset != nullptr;
+    if (shift && offset) return run_layer_as<F, Shift::each, true>(s, a, rows, other, out, copy);
+    if (shift) return run_layer_as<F, Shift::each, false>(s, a, rows, other, out, copy);
+    if (offset) return run_layer_as<F, Shift::none, true>(s, a, rows, other, out, copy);
+    return run_layer_as<F, Shift::none, false>(s, a, rows, other, out, copy);
+}
+
 // Rows through a layer. `copy` has room for ROWS rows of activations.
 inline void run_layer(const LayerStep &s, Strided a, Index rows, Strided other, Strided out, uint8_t *copy) {
-    const bool shift = s.layer.shift != nullptr, offset = s.layer.fast.offset != nullptr;
-    if (shift && offset) return run_layer_as<true, true>(s, a, rows, other, out, copy);
-    if (shift) return run_layer_as<true, false>(s, a, rows, other, out, copy);
-    if (offset) return run_layer_as<false, true>(s, a, rows, other, out, copy);
-    return run_layer_as<false, false>(s, a, rows, other, out, copy);
+    switch (s.finish) {
+    case Finish::quantize: return run_layer_to<Finish::quantize>(s, a, rows, other, out, copy);
+    case Finish::powers_of_two: return run_layer_to<Finish::powers_of_two>(s, a, rows, other, out, copy);
+    case Finish::steps: return run_layer_to<Finish::steps>(s, a, rows, other, out, copy);
+    case Finish::sum: return run_layer_to<Finish::sum>(s, a, rows, other, out, copy);
+    case Finish::plain: return run_layer_to<Finish::plain>(s, a, rows, other, out, copy);
+    }
 }
 
 }  // namespace native

@@ -43,7 +43,8 @@ inline void row_sums(const Norm &l, const void *from, int64_t &total, int64_t &s
     }
 }
 
-inline void normalize(const Norm &l, const uint8_t *from, uint8_t *out) {
+template <bool Wide>
+inline void normalize_as(const Norm &l, const uint8_t *from, uint8_t *out) {
     const Quantizer &q = *l.quantizer;
     int64_t total, squares;
     row_sums(l, from, total, squares);
@@ -53,8 +54,9 @@ inline void normalize(const Norm &l, const uint8_t *from, uint8_t *out) {
     // The bound holds for reciprocals that float32 has to full precision; else the float64 expression gives all codes.
     const bool precise = reciprocal > 1e-30f && reciprocal < 1e30f;
     const Floats inverse = all(precise ? reciprocal : 0.0f), limit = all(precise ? tie_limit(l.tolerance) : -1.0f);
-    const Ints width = all(static_cast<int32_t>(l.width)), zero = all(l.zero), sums = all(static_cast<int32_t>(total));
-    const Index size = l.wide ? 2 : 1;
+    const Ints width = all(static_cast<int32_t>(l.width));
+    const Ints less = all(static_cast<int32_t>(total) + l.zero * static_cast<int32_t>(l.width));
+    constexpr Index size = Wide ? 2 : 1;
     alignas(64) uint8_t operand[2 * WIDE] = {}, codes[WIDE];
     for (Index n = 0; n < l.width; n += WIDE) {
         const Index count = l.width - n < WIDE ? l.width - n : WIDE;
@@ -64,26 +66,27 @@ inline void normalize(const Norm &l, const uint8_t *from, uint8_t *out) {
             c = static_cast<uint8_t *>(std::memcpy(operand, c, static_cast<size_t>(count * size)));
             to = codes;
         }
-        Ints rounded_to[BLOCKS] = {};
-        uint64_t near = 0;
-        for (Index b = 0; b < BLOCKS; ++b) {
-            const Index at = b * LANES;
-            if (at >= count) break;
-            const Ints centred = subtract(multiply(subtract(numbers_at(c, l.wide, at), zero), width), sums);
-            Floats u = multiply_add(multiply(floats(centred), inverse), load(l.gain + n + at), load(l.shift + n + at));
-            u = clamp(u, static_cast<float>(q.highest));
-            near |= static_cast<uint64_t>(near_tie(u, limit)) << at;
-            rounded_to[b] = rounded(u);
-        }
+        constexpr int B = BLOCKS;
+        Floats u[B];
+        Ints numbers[B], rounded_to[B];
+        EACH(b) numbers[b] = Wide ? load(reinterpret_cast<const int16_t *>(c) + b * LANES) : load(c + b * LANES);
+        EACH(b) numbers[b] = subtract(multiply(numbers[b], width), less);
+        EACH(b) u[b] = multiply(floats(numbers[b]), inverse);
+        EACH(b) u[b] = multiply_add(u[b], load(l.gain + n + b * LANES), load(l.shift + n + b * LANES));
+        uint64_t near = round_to_codes<B>(u, static_cast<float>(q.highest), limit, rounded_to);
         store_codes(rounded_to, to);
         for (near &= first_bits(count); near != 0; near &= near - 1) {
             const int i = lowest_bit(near);
-            const double number = static_cast<double>(number_at(c, l.wide, i) - l.zero);
+            const double number = static_cast<double>(number_at(c, Wide, i) - l.zero);
             const double x = (channels * number - sum) / denominator * l.weight[n + i] + l.bias[n + i];
             to[i] = static_cast<uint8_t>(code_exactly(x, q, n + i));
         }
         if (to == codes) std::memcpy(out + n, codes, static_cast<size_t>(count));
     }
+}
+
+inline void normalize(const Norm &l, const uint8_t *from, uint8_t *out) {
+    return l.wide ? normalize_as<true>(l, from, out) : normalize_as<false>(l, from, out);
 }
 
 }  // namespace native

@@ -33,9 +33,28 @@ inline int32_t code_exactly(double x, const Quantizer &q, Index channel) {
     return code_exactly(x, q.scale[q.factor != nullptr ? channel : 0], q.zero_point, q.highest);
 }
 
-// The distance from the nearest integer beyond which a number within `tolerance` may round differently. Halves and
-// their neighbours are floats, and the difference is rounded downwards by one more step.
-inline float tie_limit(float tolerance) { return std::nextafterf(0.5f - tolerance, -1.0f); }
+// The distance from the nearest integer beyond which a number within `tolerance` may round differently; less the rounding
+// of the difference itself.
+inline float tie_limit(float tolerance) { return 0.5f - tolerance - 0x1p-24f; }
+
+// For every block, one operation after the other: then the processor finds independent operations side by side.
+#define EACH(b) _Pragma("GCC unroll 4") for (int b = 0; b < B; ++b)
+
+// Rounds 16 B numbers to codes. Returns the bits of those too near to a tie.
+template <int B>
+inline uint64_t round_to_codes(Floats (&u)[B], float highest, Floats limit, Ints (&codes)[4]) {
+    Floats rests[B];
+    EACH(b) u[b] = clamp(u[b], highest);
+    EACH(b) codes[b] = rounded(u[b]);
+    EACH(b) rests[b] = rest(u[b]);
+    Floats most = rests[0];
+#pragma GCC unroll 4
+    for (int b = 1; b < B; ++b) most = larger_magnitude(most, rests[b]);
+    if (__builtin_expect(beyond(most, limit) == 0, 1)) return 0;
+    uint64_t near = 0;
+    for (int b = 0; b < B; ++b) near |= static_cast<uint64_t>(beyond(rests[b], limit)) << b * LANES;
+    return near;
+}
 
 inline int lowest_bit(uint64_t bits) { return __builtin_ctzll(bits); }
 

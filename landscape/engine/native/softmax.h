@@ -5,11 +5,11 @@
 
 #pragma once
 
-#include "rounding.h"
+#include "products.h"
 
 namespace native {
 
-constexpr int PLANES = 6;    // bytes of a term in units of 2^-40: at most 2^40
+constexpr int PLANES = 6;  // bytes of a term in units of 2^-40: at most 2^40
 constexpr int CODES = 256;
 
 struct Softmax {
@@ -17,50 +17,9 @@ struct Softmax {
     const int64_t *units;   // (256): the terms, in units of 2^-40
     const float *terms;     // (256)
     const Quantizer *quantizer;
-    int32_t span;           // distances from here on give the code of zero
+    int32_t span;  // distances from here on give the code of zero
     float tolerance;
 };
-
-inline int64_t largest_and_sum(const Softmax &s, const uint8_t *row, Index width, int &largest) {
-#if defined(__AVX512VBMI__) && defined(__AVX512BW__)
-    __m512i most = _mm512_setzero_si512();
-    for (Index i = 0; i < width; i += 64)
-        most = _mm512_max_epu8(most, _mm512_maskz_loadu_epi8(first_bits(width - i), row + i));
-    __m256i half = _mm256_max_epu8(_mm512_castsi512_si256(most), _mm512_extracti64x4_epi64(most, 1));
-    __m128i few = _mm_max_epu8(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-    few = _mm_xor_si128(few, _mm_set1_epi8(-1));  // the instruction finds the smallest of 16 bits
-    few = _mm_min_epu8(few, _mm_srli_epi16(few, 8));
-    largest = 255 - (_mm_extract_epi16(_mm_minpos_epu16(_mm_and_si128(few, _mm_set1_epi16(255))), 0));
-    const __m512i top = _mm512_set1_epi8(static_cast<char>(largest));
-    __m512i total = _mm512_setzero_si512();
-    for (int p = 0; p < PLANES; ++p) {
-        const uint8_t *plane = s.planes + p * CODES;
-        const __m512i t0 = _mm512_loadu_si512(plane), t1 = _mm512_loadu_si512(plane + 64);
-        const __m512i t2 = _mm512_loadu_si512(plane + 128), t3 = _mm512_loadu_si512(plane + 192);
-        __m512i sums = _mm512_setzero_si512();
-        for (Index i = 0; i < width; i += 64) {
-            const __mmask64 inside = first_bits(width - i);
-            const __m512i d = _mm512_sub_epi8(top, _mm512_maskz_loadu_epi8(inside, row + i));
-            const __m512i low = _mm512_permutex2var_epi8(t0, d, t1), high = _mm512_permutex2var_epi8(t2, d, t3);
-            const __m512i bytes = _mm512_mask_blend_epi8(_mm512_movepi8_mask(d), low, high);
-            sums = _mm512_add_epi64(sums, _mm512_sad_epu8(_mm512_maskz_mov_epi8(inside, bytes), _mm512_setzero_si512()));
-        }
-        total = _mm512_add_epi64(total, _mm512_slli_epi64(sums, static_cast<unsigned>(8 * p)));
-    }
-    return _mm512_reduce_add_epi64(total);
-#else
-    int most = 0;
-    for (Index i = 0; i < width; ++i) most = row[i] > most ? row[i] : most;
-    largest = most;
-    const int64_t *unit = s.units + most;
-    int64_t parts[4] = {0, 0, 0, 0};
-    Index i = 0;
-    for (; i + 4 <= width; i += 4)
-        for (int p = 0; p < 4; ++p) parts[p] += unit[-static_cast<int>(row[i + p])];
-    for (; i < width; ++i) parts[0] += unit[-static_cast<int>(row[i])];
-    return (parts[0] + parts[1]) + (parts[2] + parts[3]);
-#endif
-}
 
 // Codes by distance; `codes` holds the code of zero from `span` (padded) on already.
 inline void codes_of_distances(const Softmax &s, int64_t sum, uint8_t *codes) {
@@ -69,52 +28,142 @@ inline void codes_of_distances(const Softmax &s, int64_t sum, uint8_t *codes) {
     const Floats gain = all(static_cast<float>(1.0 / (total * q.scale[0])));
     const Floats zero = all(static_cast<float>(q.zero_point)), limit = all(tie_limit(s.tolerance));
     for (Index d = 0; d < s.span; d += WIDE) {
-        Ints rounded_to[4] = {};
-        uint64_t near = 0;
-        for (Index b = 0; b < 4; ++b) {
-            const Floats u =
-                clamp(multiply_add(load(s.terms + d + b * LANES), gain, zero), static_cast<float>(q.highest));
-            near |= static_cast<uint64_t>(near_tie(u, limit)) << b * LANES;
-            rounded_to[b] = rounded(u);
-        }
+        constexpr int B = 4;
+        Floats u[B];
+        Ints rounded_to[B];
+        EACH(b) u[b] = multiply_add(load(s.terms + d + b * LANES), gain, zero);
+        uint64_t near = round_to_codes<B>(u, static_cast<float>(q.highest), limit, rounded_to);
         store_codes(rounded_to, codes + d);
         for (; near != 0; near &= near - 1) {
             const Index i = d + lowest_bit(near);
-            codes[i] =
-                static_cast<uint8_t>(code_exactly(static_cast<double>(s.units[i]) * unit / total, q, 0));
+            codes[i] = static_cast<uint8_t>(code_exactly(static_cast<double>(s.units[i]) * unit / total, q, 0));
         }
     }
 }
 
-// A row of codes to codes. `codes` is a table of 256 that starts with the code of zero everywhere. Up to the next
-// multiple of 64 the output is filled with zeros. Returns the sum of the codes.
-inline int32_t softmax_row(const Softmax &s, const uint8_t *row, Index width, uint8_t *codes, uint8_t *out) {
-    int largest;
-    codes_of_distances(s, largest_and_sum(s, row, width, largest), codes);
-#if defined(__AVX512VBMI__) && defined(__AVX512BW__)
-    const __m512i top = _mm512_set1_epi8(static_cast<char>(largest));
-    const __m512i t0 = _mm512_loadu_si512(codes), t1 = _mm512_loadu_si512(codes + 64);
-    const __m512i t2 = _mm512_loadu_si512(codes + 128), t3 = _mm512_loadu_si512(codes + 192);
-    __m512i sums = _mm512_setzero_si512();
-    for (Index i = 0; i < width; i += 64) {
-        const __mmask64 inside = first_bits(width - i);
-        const __m512i d = _mm512_sub_epi8(top, _mm512_maskz_loadu_epi8(inside, row + i));
-        const __m512i low = _mm512_permutex2var_epi8(t0, d, t1), high = _mm512_permutex2var_epi8(t2, d, t3);
-        const __m512i found = _mm512_maskz_mov_epi8(inside, _mm512_mask_blend_epi8(_mm512_movepi8_mask(d), low, high));
-        _mm512_storeu_si512(out + i, found);
-        sums = _mm512_add_epi64(sums, _mm512_sad_epu8(found, _mm512_setzero_si512()));
-    }
-    return static_cast<int32_t>(_mm512_reduce_add_epi64(sums));
-#else
-    const uint8_t *code = codes + largest;
-    int32_t total = 0;
-    for (Index i = 0; i < width; ++i) {
-        out[i] = code[-static_cast<int>(row[i])];
-        total += out[i];
-    }
-    std::memset(out + width, 0, static_cast<size_t>((width + 63) / 64 * 64 - width));
-    return total;
-#endif
+#if defined(__AVX512VBMI__) && defined(__AVX512VNNI__)
+
+inline int largest_of(const uint8_t *row, Index width) {
+    __m512i most = _mm512_setzero_si512();
+    for (Index i = 0; i < width; i += 64)
+        most = _mm512_max_epu8(most, _mm512_maskz_loadu_epi8(first_bits(width - i), row + i));
+    const __m256i half = _mm256_max_epu8(_mm512_castsi512_si256(most), _mm512_extracti64x4_epi64(most, 1));
+    __m128i few = _mm_max_epu8(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    few = _mm_xor_si128(few, _mm_set1_epi8(-1));  // the instruction finds the smallest, of 16 bits
+    few = _mm_and_si128(_mm_min_epu8(few, _mm_srli_epi16(few, 8)), _mm_set1_epi16(255));
+    return 255 - _mm_cvtsi128_si32(_mm_minpos_epu16(few)) % 65536;
 }
+
+// Sums of the terms of rows of distances. Only the tables of one half of the distances fit into registers at a time.
+template <bool High>
+inline void add_terms(const Softmax &s, const uint8_t *distances, Index width, __m512i (&totals)[3]) {
+    const uint8_t *from = s.planes + (High ? 128 : 0);
+#define PLANE(p) \
+    const __m512i l##p = _mm512_loadu_si512(from + p * CODES), h##p = _mm512_loadu_si512(from + p * CODES + 64);
+    PLANE(0) PLANE(1) PLANE(2) PLANE(3) PLANE(4) PLANE(5)
+#undef PLANE
+    const __m512i ones = _mm512_set1_epi8(1), none = _mm512_setzero_si512();
+    __m512i a0 = none, a1 = none, a2 = none, a3 = none, a4 = none, a5 = none;
+    for (Index i = 0; i < width; i += 64) {
+        const __m512i d = _mm512_loadu_si512(distances + i);
+        const __mmask64 high = _mm512_movepi8_mask(d);
+        const __mmask64 mask = first_bits(width - i) & (High ? high : ~high);
+#define ADD(p) \
+    { \
+        const __m512i terms = _mm512_maskz_permutex2var_epi8(mask, l##p, d, h##p); \
+        asm("vpdpbusd %2, %1, %0" : "+v"(a##p) : "v"(terms), "v"(ones)); \
+    }
+        ADD(0) ADD(1) ADD(2) ADD(3) ADD(4) ADD(5)
+#undef ADD
+    }
+    // Lanes stay below 2^17 for 2^13 distances, and below 2^26 with the next plane's.
+    totals[0] = _mm512_add_epi32(totals[0], _mm512_add_epi32(a0, _mm512_slli_epi32(a1, 8)));
+    totals[1] = _mm512_add_epi32(totals[1], _mm512_add_epi32(a2, _mm512_slli_epi32(a3, 8)));
+    totals[2] = _mm512_add_epi32(totals[2], _mm512_add_epi32(a4, _mm512_slli_epi32(a5, 8)));
+}
+
+inline int64_t joined(const __m512i (&totals)[3]) {
+    const __m512i low = _mm512_set1_epi64(0xffffffff);
+    const auto pairs = [&](__m512i x) { return _mm512_add_epi64(_mm512_and_si512(x, low), _mm512_srli_epi64(x, 32)); };
+    const __m512i upper = _mm512_add_epi64(_mm512_slli_epi64(pairs(totals[1]), 16), _mm512_slli_epi64(pairs(totals[2]), 32));
+    return _mm512_reduce_add_epi64(_mm512_add_epi64(pairs(totals[0]), upper));
+}
+
+// The codes of a row by its distances; returns their sum.
+inline int32_t look_up(const Softmax &s, const uint8_t *codes, const uint8_t *distances, Index width, uint8_t *out) {
+    const __m512i ones = _mm512_set1_epi8(1);
+    const __m512i t0 = _mm512_loadu_si512(codes), t1 = _mm512_loadu_si512(codes + 64);
+    __m512i sums = _mm512_setzero_si512();
+    const bool low_only = s.span <= 128 && s.quantizer->zero_point == 0.0;
+    for (Index i = 0; i < width; i += 64) {
+        const __m512i d = _mm512_loadu_si512(distances + i);
+        const __mmask64 inside = first_bits(width - i), high = _mm512_movepi8_mask(d);
+        __m512i found = _mm512_maskz_permutex2var_epi8(inside & ~high, t0, d, t1);
+        if (!low_only) {
+            const __m512i t2 = _mm512_loadu_si512(codes + 128), t3 = _mm512_loadu_si512(codes + 192);
+            found = _mm512_or_si512(found, _mm512_maskz_permutex2var_epi8(inside & high, t2, d, t3));
+        }
+        _mm512_storeu_si512(out + i, found);
+        sums = _mm512_dpbusd_epi32(sums, found, ones);
+    }
+    return _mm512_reduce_add_epi32(sums);
+}
+
+// Rows of codes to codes, step by step for all rows, so that the processor has independent work at hand. `rows` is
+// overwritten; `tables` are 256 codes for each row that start with the code of zero everywhere. Output rows are filled
+// with zeros up to the next multiple of 64. `sums`: of the codes of each row.
+inline void softmax_rows(const Softmax &s, uint8_t *rows, Index stride, Index width, Index count, uint8_t *tables,
+                         uint8_t *out, int32_t *sums) {
+    bool far[ROWS];
+    int64_t totals[ROWS];
+    for (Index r = 0; r < count; ++r) {
+        uint8_t *row = rows + r * stride;
+        const __m512i top = _mm512_set1_epi8(static_cast<char>(largest_of(row, width)));
+        uint64_t high = 0;
+        for (Index i = 0; i < width; i += 64) {
+            const __m512i d = _mm512_sub_epi8(top, _mm512_loadu_si512(row + i));
+            high |= _mm512_movepi8_mask(d) & first_bits(width - i);
+            _mm512_storeu_si512(row + i, d);
+        }
+        far[r] = high != 0;
+    }
+    for (Index r = 0; r < count; ++r) {
+        __m512i parts[3] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+        add_terms<false>(s, rows + r * stride, width, parts);
+        if (far[r]) add_terms<true>(s, rows + r * stride, width, parts);
+        totals[r] = joined(parts);
+    }
+    for (Index r = 0; r < count; ++r) codes_of_distances(s, totals[r], tables + r * CODES);
+    for (Index r = 0; r < count; ++r)
+        sums[r] = look_up(s, tables + r * CODES, rows + r * stride, width, out + r * stride);
+}
+
+#else
+
+inline void softmax_rows(const Softmax &s, uint8_t *rows, Index stride, Index width, Index count, uint8_t *tables,
+                         uint8_t *out, int32_t *sums) {
+    for (Index r = 0; r < count; ++r) {
+        const uint8_t *row = rows + r * stride;
+        uint8_t *to = out + r * stride, *codes = tables + r * CODES;
+        int largest = 0;
+        for (Index i = 0; i < width; ++i) largest = row[i] > largest ? row[i] : largest;
+        const int64_t *unit = s.units + largest;
+        int64_t parts[4] = {0, 0, 0, 0};
+        Index i = 0;
+        for (; i + 4 <= width; i += 4)
+            for (int p = 0; p < 4; ++p) parts[p] += unit[-static_cast<int>(row[i + p])];
+        for (; i < width; ++i) parts[0] += unit[-static_cast<int>(row[i])];
+        codes_of_distances(s, (parts[0] + parts[1]) + (parts[2] + parts[3]), codes);
+        const uint8_t *code = codes + largest;
+        sums[r] = 0;
+        for (i = 0; i < width; ++i) {
+            to[i] = code[-static_cast<int>(row[i])];
+            sums[r] += to[i];
+        }
+        std::memset(to + width, 0, static_cast<size_t>(padded(width, 64) - width));
+    }
+}
+
+#endif
 
 }  // namespace native

@@ -44,10 +44,11 @@ inline Floats clamp(Floats x, float highest) {
 inline Ints truncated(Floats x) { return _mm512_cvttps_epi32(x); }
 inline Ints rounded(Floats x) { return _mm512_cvtps_epi32(x); }
 
-// Bits of the numbers (at least 0) that are farther from the nearest integer than the limit.
-inline uint32_t near_tie(Floats x, Floats limit) {
-    const Floats rest = _mm512_reduce_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    return _mm512_cmp_ps_mask(_mm512_abs_ps(rest), limit, _CMP_GT_OQ);
+// What rounding to the nearest integer leaves, -1/2 to 1/2.
+inline Floats rest(Floats x) { return _mm512_reduce_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Floats larger_magnitude(Floats a, Floats b) { return _mm512_range_ps(a, b, 0b1011); }
+inline uint32_t beyond(Floats x, Floats limit) {  // bits of the numbers of larger magnitude than the limit
+    return _mm512_cmp_ps_mask(_mm512_abs_ps(x), limit, _CMP_GT_OQ);
 }
 
 // 64 integers 0 .. 255.
@@ -103,9 +104,13 @@ inline Floats clamp(Floats x, float highest) {
 }
 inline Ints truncated(Floats x) { return __builtin_convertvector(x, Ints); }
 inline Ints rounded(Floats x) { return __builtin_convertvector((x + ROUNDER_32) - ROUNDER_32, Ints); }
-inline uint32_t near_tie(Floats x, Floats limit) {
-    const Floats rest = x - ((x + ROUNDER_32) - ROUNDER_32);
-    const Ints far = (rest > limit) | (-rest > limit);
+inline Floats rest(Floats x) { return x - ((x + ROUNDER_32) - ROUNDER_32); }
+inline Floats larger_magnitude(Floats a, Floats b) {
+    a = a > 0.0f ? a : -a, b = b > 0.0f ? b : -b;
+    return a > b ? a : b;
+}
+inline uint32_t beyond(Floats x, Floats limit) {
+    const Ints far = (x > limit) | (-x > limit);
     int32_t any = 0;
     for (int i = 0; i < LANES; ++i) any |= far[i];
     uint32_t bits = 0;
