@@ -57,6 +57,7 @@ def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", required=True, help=f"with commas: {', '.join(PARTS)}")
+    parser.add_argument("--model", choices=("deit_tiny", "digits_vit"), default="deit_tiny")
     parser.add_argument("--bits", default="w4a8")
     parser.add_argument("--block", type=int, default=5)
     parser.add_argument("--bias-correction", default="weight")
@@ -87,7 +88,8 @@ def run_part(part: str, search: Problem, test: Problem, arguments: argparse.Name
     record["command"] = shlex.join(["python", "benchmarks/curvature_study.py", *sys.argv[1:]])
     used = len((search if part == "reliability" else few).images)
     record |= {"versions": versions(), "threads": torch.get_num_threads(), "images": used}
-    setting = f"{arguments.bits}, block {arguments.block}, {arguments.loss}, correction {arguments.bias_correction}"
+    scheme = f"{arguments.bits}, block {arguments.block}, {arguments.loss}, correction {arguments.bias_correction}"
+    setting = f"{arguments.model} {scheme}"
     keep(setting, part, record)
 
 
@@ -97,14 +99,17 @@ def first(problem: Problem, count: int) -> Problem:
 
 
 def problems(arguments: argparse.Namespace) -> tuple[Problem, Problem]:
-    """DeiT-Tiny on calibration images and on test images, quantized on 100 calibration images."""
+    """The network on calibration images and on test images, quantized on 100 calibration images."""
     scheme = {"preset": "fq-vit++", "bits": arguments.bits, "bias_correction": arguments.bias_correction}
+    deit: dict[str, Any] = {
+        "model": "deit_tiny_patch16_224",
+        "weights": f"{arguments.shared}/weights/deit_tiny_patch16_224.safetensors",
+        "data": f"{arguments.shared}/imagenet-mini",
+        "resize": "none",
+        "crop": 224,
+    }
     options = ProblemOptions(
-        model="deit_tiny_patch16_224",
-        weights=f"{arguments.shared}/weights/deit_tiny_patch16_224.safetensors",
-        data=f"{arguments.shared}/imagenet-mini",
-        resize="none",
-        crop=224,
+        **(deit if arguments.model == "deit_tiny" else {"model": arguments.model}),
         **({} if arguments.quantized else scheme),
         quantized=arguments.quantized,
         block=arguments.block,
@@ -156,7 +161,7 @@ def keep(setting: str, part: str, record: dict[str, Any]) -> None:
 
 def write_table() -> None:
     """The results as text."""
-    lines = ["# Curvature and gradient reliability of DeiT-Tiny", ""]
+    lines = ["# Curvature and gradient reliability", ""]
     lines += ["Scales of one block's qkv and proj; preset fq-vit++, 100 calibration images, on which gradients and"]
     lines += ["curvatures are taken too. Coordinates are relative: 0.01 moves the scales by about 1 %.", ""]
     for setting, parts in json.loads(RESULTS.read_text()).items():
