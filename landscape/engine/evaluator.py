@@ -15,6 +15,7 @@ from torch import Tensor
 
 from landscape.engine.prefix_cache import PrefixCache
 from landscape.engine.reference import Reference
+from landscape.engine.together import Together, can_run_together
 from landscape.engine.values import Codes, Value, as_float
 from landscape.graph import Graph, Node
 from landscape.images import ImageSet
@@ -88,6 +89,54 @@ class Evaluator:
             if progress is not None:
                 progress(chunk.stop - chunk.start)
         return torch.cat(logits).to("cpu", torch.float64)
+
+    def logits_of(
+        self,
+        networks: Sequence[QuantizedNetwork],
+        progress: Callable[[int], None] | None = None,
+        at_once: int | None = None,
+    ) -> list[Tensor]:
+        """Logits of several candidates; on engines that gain from it, several are evaluated in one batch.
+
+        Args:
+            networks: As in `logits`.
+            progress: Told the number of images after each chunk of each candidate.
+            at_once: How many in a batch; what the engine asks for if None.
+
+        Returns:
+            float64 (images, classes), one a candidate.
+        """
+        size = at_once or int(getattr(self.centre, "candidates_at_once", 1))
+        found: list[Tensor] = []
+        for start in range(0, len(networks), size):
+            group = networks[start : start + size]
+            if len(group) > 1 and can_run_together(group, self.network):
+                found.extend(self._logits_together(group, progress))
+            else:
+                found.extend(self.logits(network, progress) for network in group)
+        return found
+
+    def _logits_together(
+        self, networks: Sequence[QuantizedNetwork], progress: Callable[[int], None] | None
+    ) -> list[Tensor]:
+        arithmetics = [self._arithmetic(network, self.centre) for network in networks]
+        together = Together(self.centre, arithmetics, self.network, networks)
+        changing = [node for node in self.network.graph if node.name in self.changing]
+        last = {name: node.name for node in changing for name in node.inputs}
+        output, logits = self.network.graph.output, []
+        for chunk in self._chunks:
+            images = chunk.stop - chunk.start
+            start = self._start_values(chunk, self.centre)
+            values: dict[str, Value | list[Value]] = {n: together.stacked(n, v) for n, v in start.items()}
+            for node in changing:
+                values[node.name] = together.evaluate(node, [values[name] for name in node.inputs], images)
+                for name in set(node.inputs):
+                    if last[name] == node.name and name != output:
+                        del values[name]
+            logits.append(torch.stack([as_float(part) for part in together.parts(output, values[output])]))
+            if progress is not None:
+                progress(images * len(networks))
+        return list(torch.cat(logits, 1).to("cpu", torch.float64).unbind())
 
     def codes(self, network: QuantizedNetwork, names: Sequence[str], count: int) -> dict[str, Tensor]:
         """Integers that the named nodes hold, on the first images.

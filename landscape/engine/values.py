@@ -26,6 +26,15 @@ class Codes:
         """The number that it stands for, float64."""
         return self.integers.double() * self.scale
 
+    @property
+    def held(self) -> Tensor:
+        """The tensor that it is held in, element by element."""
+        return self.integers
+
+    def holding(self, tensor: Tensor) -> Codes:
+        """A value of the same meaning that holds another tensor."""
+        return Codes(tensor, self.scale)
+
     def packed(self) -> Codes:
         """The same in the smallest integer type that holds it, for caches."""
         low, high = int(self.integers.min()), int(self.integers.max())

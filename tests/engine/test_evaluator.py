@@ -42,6 +42,39 @@ def test_logits_do_not_depend_on_the_chunk_nor_on_where_the_prefix_is_kept(
     assert torch.equal(evaluator.logits(net), whole(net))
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("vit", ["blocks.1.attn.qkv", "blocks.1.attn.proj"]),
+        ("vit", ["blocks.0.mlp.fc1", "head"]),
+        ("swin", ["layers.0.blocks.1.attn.qkv"]),
+        ("levit", ["stages.0.blocks.0.attn.qkv.linear"]),
+        ("cnn", ["middle", "pointwise"]),
+    ],
+)
+def test_candidates_in_one_batch_have_the_logits_that_they_have_alone(
+    engine: Arithmetic, name: str, layers: list[str]
+) -> None:
+    net = quantized(name)
+    moving, side = [f"{layer}.weight" for layer in layers], net.graph.input_shape[-1]
+    candidates = [*(perturbed(net, moving, seed) for seed in range(3)), net]
+    evaluator = Evaluator(net, images(3, side=side), moving, engine, 2)
+    alone = evaluator.logits_of(candidates, at_once=1)
+    counted: list[int] = []
+    together = evaluator.logits_of(candidates, counted.append, at_once=3)
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True)) and sum(counted) == 4 * 3
+    assert name != "vit" or not torch.equal(alone[0], alone[1])
+
+
+def test_candidates_that_move_scales_of_activations_are_evaluated_one_by_one() -> None:
+    net = quantized("vit")
+    names = ["blocks.0.norm1.output"]
+    candidates = [perturbed(net, names, seed) for seed in range(2)]
+    found = Evaluator(net, images(3), names, Reference, 2).logits_of(candidates, at_once=2)
+    assert all(torch.equal(a, whole(b, 3)) for a, b in zip(found, candidates, strict=True))
+
+
 def test_what_does_not_fit_into_memory_goes_to_a_file() -> None:
     net = quantized("vit")
     in_memory, on_disk = (Evaluator(net, images(5), BLOCK, Reference, 2, size) for size in (1 << 30, 0))

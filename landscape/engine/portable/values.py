@@ -35,6 +35,15 @@ class Bytes(Codes):
         centred = self.codes.to(torch.int16) - self.zero_point
         return centred if self.factors is None else centred * self.factors.to(torch.int16)
 
+    @property
+    def held(self) -> Tensor:
+        """The codes."""
+        return self.codes
+
+    def holding(self, tensor: Tensor) -> Codes:
+        """A value of the same meaning with other codes."""
+        return Bytes(tensor, self.zero_point, self.scale, self.factors)
+
     def packed(self) -> Codes:
         """Itself: nothing is smaller."""
         return self
