@@ -210,10 +210,41 @@ def _word(value: Any) -> str:
     return f"'{value}'" if "*" in str(value) else str(value)
 
 
+def surface_of(run: Run) -> Surface:
+    """The surface; of an unfinished line every second, fourth or eighth point, the first of these that are all there.
+
+    Raises:
+        UserError: None of these is there.
+    """
+    surface = load_surface(RUNS / run.name)
+    if surface.complete:
+        return surface
+    middle = surface.centre_index[0]
+    for step in (2, 4, 8) if surface.dims == 1 else ():
+        kept = np.arange(middle % step, len(surface.alpha), step)
+        if surface.computed[kept].all():
+            values = {name: value[kept] for name, value in surface.values.items()}
+            per_image = {name: np.asarray(surface.per_image[name])[kept] for name in VALUES}
+            return Surface(surface.alpha[kept], None, values, per_image, surface.settings, surface.reference)
+    raise UserError(f"{run.name} has too few points yet")
+
+
+def usable() -> list[Run]:
+    """Runs that have a surface."""
+    found = []
+    for run in STUDY:
+        if RunStore.exists(RUNS / run.name):
+            try:
+                surface_of(run)
+            except UserError:
+                continue
+            found.append(run)
+    return found
+
+
 def rows_of(run: Run) -> list[dict[str, Any]]:
     """One row for each value and number of images."""
-    surface = load_surface(RUNS / run.name)
-    rows = []
+    surface, rows = surface_of(run), []
     for value in VALUES:
         for images in (size for size in SIZES if size <= run.images):
             try:
@@ -230,6 +261,7 @@ def rows_of(run: Run) -> list[dict[str, Any]]:
                     "part": run.part,
                     "data": run.label,
                     "dims": surface.dims,
+                    "step": float(np.diff(surface.alpha).mean()),
                     "value": value,
                     "images": images,
                     "flip_rate": _flips(surface),
@@ -253,6 +285,7 @@ HEADER = (
     "network",
     "moves",
     "flips at 5 %",
+    "step",
     "value",
     "images",
     "RMS measured",
@@ -277,6 +310,7 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
             f"{row['network']} {row['bits']}, {row['data']}{', plane' if row['dims'] == 2 else ''}",
             f"block {row['part']}" if row["part"].isdigit() else row["part"],
             f"{100 * row['flip_rate']:.1f} %",
+            f"{100 * row['step']:.3g} %",
             row["value"],
             f"{found['images']:,}",
             number(float(f"{roots['measured']:.3g}")),
@@ -294,8 +328,7 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def measures_table(run: Run) -> list[str]:
     """All measures of one run on all its images."""
-    surface = load_surface(RUNS / run.name)
-    lines = []
+    surface, lines = surface_of(run), []
     for value in VALUES:
         found = roughness(surface, value, draws=400)
         lines += [
@@ -312,7 +345,7 @@ def measures_table(run: Run) -> list[str]:
 
 def report() -> None:
     """Write the rows as JSON, and the tables as Markdown, between the marks of the file."""
-    finished = [run for run in STUDY if run.finished]
+    finished = usable()
     rows = [row for run in finished for row in rows_of(run)]
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "roughness.json").write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n")
@@ -325,7 +358,7 @@ def report() -> None:
     text = path.read_text() if path.exists() else "# Roughness, measured\n\n"
     head = text.split(MARK)[0]
     path.write_text(f"{head}{MARK}\n\n" + "\n".join(lines))
-    print(f"{len(finished)} of {len(STUDY)} runs, {len(rows)} rows; see {path}")
+    print(f"{len(finished)} of {len(STUDY)} runs usable, {len(rows)} rows; see {path}")
 
 
 MARK = "<!-- written by benchmarks.roughness_study -->"
