@@ -137,6 +137,12 @@ def test_a_gradient_agrees_with_its_own_slopes_and_not_with_others() -> None:
     assert same.replication == pytest.approx(1)
 
 
+def test_steps_that_flip_nothing_agree_with_nothing_and_warn_of_nothing() -> None:
+    directions = probe_directions(5, 3, 0)
+    (found,) = agreements({"a": torch.ones(5, dtype=torch.float64)}, directions, slopes_of(np.zeros(3)), (0.0,))
+    assert all(math.isnan(value) for value in (found.cosine, found.low, found.signs, found.replication, found.ratio))
+
+
 def test_the_cosine_of_slopes_estimates_the_cosine_of_gradients() -> None:
     rng = np.random.default_rng(0)
     a = rng.standard_normal(400)

@@ -62,7 +62,10 @@ def reliability_lines(report: ReliabilityReport) -> list[str]:
     """The study as tables of text."""
     header = ["at", "estimate", "step", "cosine", "95 %", "same sign", "halves", "codes flipped"]
     rows = [header]
+    zero = list(dict.fromkeys(each.estimator for each in report.agreements if each.ratio == 0))
     for each in report.agreements:
+        if each.ratio == 0:
+            continue
         interval = "-" if math.isnan(each.cosine) else f"{each.low:.2f} .. {each.high:.2f}"
         numbers = (_number(each.cosine), interval, _percent(each.signs), _number(each.replication))
         rows.append([_at(each.coordinates), each.estimator, f"{each.step:.2g}", *numbers, _percent(each.flipped)])
@@ -71,13 +74,16 @@ def reliability_lines(report: ReliabilityReport) -> list[str]:
         rises = "-" if fall.falls_until is None else f"{fall.falls_until:.2g}"
         ends = (f"{fall.best_step:.2g}", f"{fall.best_change:.2g}", rises)
         falls.append([_at(fall.coordinates), fall.estimator, fall.images, *ends])
-    lines = [*aligned(rows), "", *aligned(falls)]
+    lines = [*aligned(rows)]
+    if zero:
+        lines.append(f"zero, so without direction: {', '.join(zero)}")
+    lines += ["", *aligned(falls), ""]
     for flip in report.flips:
         lines.append(
             f"{flip.direction}: the first of {flip.weights} weight codes flips at {flip.nearest:.2g}, "
             f"1 % have flipped by {flip.quantiles.get('0.01', math.nan):.2g}"
         )
-    for name, value in report.replications.items():
+    for name, value in ((name, value) for name, value in report.replications.items() if not math.isnan(value)):
         lines.append(f"{name}: cosine of the gradients of two halves of the images {_number(value)}")
     return lines
 

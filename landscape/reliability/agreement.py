@@ -89,13 +89,16 @@ def agreements(
         seed: Of the bootstrap over directions.
     """
     real = slopes.per_image.mean(1)
+    level = bool(real.any())  # steps too short to flip a code change nothing
     halves = cosine(slopes.per_image[:, ::2].mean(1), slopes.per_image[:, 1::2].mean(1))
     found = []
     for name, gradient in gradients.items():
         expected = (directions @ gradient).numpy()
         draws = np.random.default_rng([seed, 37]).integers(0, len(real), (DRAWS, len(real)))
         sampled = np.array([cosine(expected[draw], real[draw]) for draw in draws])
-        low, high = np.nanquantile(sampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if expected.any() else (np.nan,) * 2
+        low, high = (
+            np.nanquantile(sampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if level and expected.any() else (np.nan,) * 2
+        )
         size = float(np.sqrt(np.mean(real**2)))
         found.append(
             Agreement(
@@ -105,7 +108,7 @@ def agreements(
                 cosine(expected, real),
                 float(low),
                 float(high),
-                float(np.mean(np.sign(expected) == np.sign(real))) if expected.any() else float("nan"),
+                float(np.mean(np.sign(expected) == np.sign(real))) if level and expected.any() else float("nan"),
                 halves,
                 float(np.sqrt(np.mean(expected**2))) / size if size else float("nan"),
                 slopes.flipped,

@@ -18,13 +18,14 @@ class Agreement:
         coordinates: Of the point, on the line or plane.
         estimator: Name of the gradient estimate.
         step: Of the finite difference, in units of the coordinate.
-        cosine: -1 to 1; NaN where the estimate is zero.
+        cosine: -1 to 1; NaN where the estimate is zero, or all differences are.
         low: Lower end of its 95 % interval, a bootstrap over the directions.
         high: Upper end.
         signs: Share of directions in which both slopes have the same sign, 0 to 1; a half is chance.
         replication: Cosine of the finite differences of two disjoint halves of the images: how much of them is no
             property of the sample.
-        ratio: RMS slope of the estimate over RMS slope of the finite difference.
+        ratio: RMS slope of the estimate over RMS slope of the finite difference; 0 where the estimate is zero, NaN where
+            all differences are.
         flipped: Share of the weight codes that differ between the two ends of the difference, mean over directions.
         directions: How many.
     """
