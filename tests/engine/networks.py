@@ -68,7 +68,7 @@ NETWORKS = {"vit": _vit, "cnn": SmallCnn, "swin": _swin, "levit": _levit}
 def network(name: str) -> tuple[nn.Module, int]:
     """A network with random weights, and the side of its images; sizes are no multiples of any kernel's blocks."""
     torch.manual_seed(0)
-    module = NETWORKS[name]()  # type: ignore[operator]
+    module = NETWORKS[name]()
     for parameter in module.parameters():
         if parameter.ndim > 1 or name == "vit":
             nn.init.normal_(parameter, std=0.2)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from landscape.engine import Arithmetic, Evaluator, Reference
-from landscape.engine.portable import Portable
+from landscape.engine.portable import Portable, compiling
 from landscape.engine.prefix_cache import PrefixCache, mapped
 from landscape.engine.values import Codes, Value
 from landscape.errors import UserError
@@ -21,6 +21,12 @@ from tests.engine.networks import images, perturbed, quantized
 
 BLOCK = ["blocks.1.attn.qkv.weight", "blocks.1.attn.proj.weight"]
 ENGINES = [Reference, Portable]
+
+
+@pytest.fixture(autouse=True)
+def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled kernels are tested elsewhere."""
+    monkeypatch.setattr(compiling, "usable", lambda: False)
 
 
 def whole(net: QuantizedNetwork, count: int = 5) -> torch.Tensor:

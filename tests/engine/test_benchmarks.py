@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import engine, float32_noise, scan_time, workload
+from benchmarks.eager_vit import FakeQuantizedViT
+from landscape.engine import Evaluator, Reference
+from tests.engine.networks import images, network, quantized
+
+
+def test_the_baseline_computes_the_network_up_to_float32_rounding() -> None:
+    """At 8 bits few codes lie so near a tie that float32 decides otherwise."""
+    net, batch = quantized("vit", "w8a8"), images(4)
+    eager = FakeQuantizedViT(network("vit")[0], net).eval()  # type: ignore[arg-type]
+    with torch.inference_mode():
+        found = eager(batch.normalized()).double()
+    exact = Evaluator(net, batch, (), Reference).logits(net)
+    assert (found - exact).abs().max() < 0.3 * exact.std()
+
+
+def test_roughness_is_the_mean_squared_second_difference() -> None:
+    line, square = np.arange(5.0), np.arange(5.0) ** 2
+    assert float32_noise.roughness(line) == 0.0 and float32_noise.roughness(square) == 4.0
+
+
+def test_a_curve_compared_with_itself_has_no_share_of_noise() -> None:
+    curve = np.random.default_rng(0).standard_normal((7, 40))
+    same = float32_noise.compare(curve, curve)
+    assert same["share added"] == 0.0 and same["share of the difference"] == 0.0
+    noise = np.random.default_rng(1).standard_normal((7, 40))
+    smooth = np.zeros((7, 40))
+    all_noise = float32_noise.compare(smooth, smooth + noise)
+    assert all_noise["share added"] == 1.0 and all_noise["share of the difference"] == 1.0
+
+
+def test_the_machine_is_described_without_its_name() -> None:
+    text = json.dumps(workload.machine())
+    assert platform.node() not in text and "torch" in text
+
+
+def test_random_images_repeat() -> None:
+    a, b = (workload.random_images(3, 3, 20, seed=1) for _ in range(2))
+    assert a.digest() == b.digest() and a.pixels.shape == (3, 3, 20, 20)
+    assert len(workload.repeated(a, 8)) == 8
+
+
+def test_a_clock_adds_up_what_it_is_put_around() -> None:
+    clock = scan_time.Clock()
+    assert clock.around(lambda x: x + 1)(1) == 2 and clock.seconds > 0.0
+
+
+def test_a_measured_part_of_a_grid_is_its_beginning() -> None:
+    grid = scan_time.Grid(points=5)
+    whole = grid.order()
+    object.__setattr__(grid, "measured", 4)
+    assert grid.order() == whole[:4] and len(whole) == 25
+
+
+@pytest.mark.slow
+def test_the_benchmark_writes_its_tables(tmp_path: Path) -> None:
+    options = ["--images", "2", "--calib-images", "1", "--batches", "2", "--blocks", "11", "--rounds", "1"]
+    engine.main([*options, "--engines", "reference", "--no-processes", "--out", str(tmp_path)])
+    found = json.loads((tmp_path / "engine.json").read_text())
+    assert [row["engine"] for row in found["rows"]] == ["baseline", "reference", "reference"]
+    assert "| 2 | reference | block 11 |" in (tmp_path / "engine.md").read_text()
