@@ -64,6 +64,9 @@ def main() -> None:
     parser.add_argument("--loss", default="infonce")
     parser.add_argument("--images", type=int, default=100, help="for reliability")
     parser.add_argument("--few", type=int, default=32, help="images for the other parts")
+    parser.add_argument("--points", type=int, default=3, help="on the line of reliability")
+    parser.add_argument("--directions", type=int, default=24, help="along which slopes are compared")
+    parser.add_argument("--lanczos", type=int, default=20, help="steps; half as many products for the trace")
     parser.add_argument("--quantized", help="a file of `landscape quantize`, in place of calibration")
     parser.add_argument("--shared", default="../shared/data")
     arguments = parser.parse_args()
@@ -79,10 +82,10 @@ def run_part(part: str, search: Problem, test: Problem, arguments: argparse.Name
     """Run one part and keep its record."""
     start, few = time.perf_counter(), first(search, arguments.few)
     record = {
-        "scales": lambda: spectra(few, arguments.loss, "surrogate", "hessian,ggn"),
-        "float": lambda: spectra(few, arguments.loss, "float-scales,float-weights", "hessian"),
+        "scales": lambda: spectra(few, arguments, "surrogate", "hessian,ggn"),
+        "float": lambda: spectra(few, arguments, "float-scales,float-weights", "hessian"),
         "models": lambda: models(few, arguments.loss),
-        "reliability": lambda: reliability(search, test, arguments.loss),
+        "reliability": lambda: reliability(search, test, arguments),
     }[part]()
     record["seconds"] = time.perf_counter() - start
     record["command"] = shlex.join(["python", "benchmarks/curvature_study.py", *sys.argv[1:]])
@@ -122,10 +125,17 @@ def problems(arguments: argparse.Namespace) -> tuple[Problem, Problem]:
     return on_images(test, ingredients, search_images(ingredients, arguments.images)), test
 
 
-def spectra(problem: Problem, loss: str, networks: str, kinds: str) -> dict[str, Any]:
+def spectra(problem: Problem, arguments: argparse.Namespace, networks: str, kinds: str) -> dict[str, Any]:
     """Eigenvalues, trace and density."""
     options = CurvatureOptions(
-        loss=loss, networks=networks, kinds=kinds, steps=20, probes=1, trace_products=9, dtype="float32", lines=0
+        loss=arguments.loss,
+        networks=networks,
+        kinds=kinds,
+        steps=arguments.lanczos,
+        probes=1,
+        trace_products=max(3, arguments.lanczos // 2),
+        dtype="float32",
+        lines=0,
     )
     return {"curvatures": [each.to_dict() for each in curvature_study(problem, options).curvatures]}
 
@@ -136,13 +146,13 @@ def models(problem: Problem, loss: str) -> dict[str, Any]:
     return {"fits": [each.to_dict() for each in model_fits(problem, loss, options, dtype="float32")]}
 
 
-def reliability(search: Problem, test: Problem, loss: str) -> dict[str, Any]:
-    """Agreement and descent at the centre and at one point on either side of it."""
+def reliability(search: Problem, test: Problem, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Agreement and descent at the centre and at points on either side of it."""
     options = ReliabilityOptions(
-        loss=loss,
-        points=3,
+        loss=arguments.loss,
+        points=arguments.points,
         radius=0.05,
-        directions=24,
+        directions=arguments.directions,
         smallest_step=0.001,
         largest_step=0.1,
         steps=3,

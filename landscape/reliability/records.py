@@ -24,8 +24,8 @@ class Agreement:
         signs: Share of directions in which both slopes have the same sign, 0 to 1; a half is chance.
         replication: Cosine of the finite differences of two disjoint halves of the images: how much of them is no
             property of the sample.
-        ratio: RMS slope of the estimate over RMS slope of the finite difference; 0 where the estimate is zero, NaN where
-            all differences are.
+        ratio: RMS slope of the estimate over RMS slope of the finite difference; 0 where the estimate is zero, NaN
+            where all differences are.
         flipped: Share of the weight codes that differ between the two ends of the difference, mean over directions.
         directions: How many.
     """
