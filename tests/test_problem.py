@@ -53,7 +53,7 @@ def test_the_cross_entropy_is_that_of_the_engine_s_logits() -> None:
 
 
 @pytest.mark.parametrize("options", [{"chunk": 1}, {"chunk": 5}, {"cache_bytes": 0}])
-def test_chunks_and_cache_change_no_value(options: dict[str, int]) -> None:
+def test_chunks_and_cache_change_no_value(options: dict[str, Any]) -> None:
     problem = digits()
     point = moved(problem)
     expected, found = (each.evaluate([point])[0] for each in (problem, replace(problem, **options)))
