@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscape.engine.portable import float32
 from landscape.engine.portable.compiling import compiled
-from landscape.engine.portable.products import FLOAT, LARGEST_DEPTH, multiply_pairs
+from landscape.engine.portable.products import FLOAT, LARGEST_DEPTH, UNSIGNED, exact_float, multiply_pairs
 from landscape.engine.portable.target import Target, settle
 from landscape.engine.portable.values import Bytes
 from landscape.quant.layer_norm import layer_norm as exact_layer_norm
@@ -59,12 +59,12 @@ def _sums(a: Bytes, b: Bytes, way: str) -> tuple[Tensor, Tensor, Tensor]:
     sum (a - za)(b - zb) = sum a' b' - zb' sum a' - za' sum (b - zb) with a' = a - shift, za' = za - shift likewise.
     """
     groups, device = a.codes.shape[:-2].numel(), a.codes.device
-    if way == FLOAT:
-        dtype = torch.float32 if a.codes.shape[-1] * 255 * 255 < 2**24 else torch.float64
+    if way == FLOAT or device.type != "cpu":  # int8 products of a GPU come in multiples of 8 only, and one by one
+        dtype = exact_float(a.codes.shape[-1] * 255.0 * 255.0)
         first, second = a.codes.to(dtype) - a.zero_point, b.codes.to(dtype) - b.zero_point
         none = torch.zeros(1, 1, 1, dtype=torch.int32, device=device)
         return torch.matmul(first, second).reshape(groups, *first.shape[-2:-1], second.shape[-1]), none, none
-    shift = 0 if device.type == "cpu" else 128
+    shift = 0 if way == UNSIGNED else 128
     first, row_sums = _centre(a.codes, shift)
     second, column_sums = _centre(b.codes.transpose(-2, -1), 128)  # sums along K need it last
     depth, zero_a, zero_b = a.codes.shape[-1], a.zero_point - shift, b.zero_point - 128

@@ -65,8 +65,7 @@ def pack(integers: Tensor, way: str) -> PackedWeight:
     matrix[:depth, :outputs] = (rows - shift[:, None]).T
     matrix[:depth, outputs] = 1.0
     if way == FLOAT:
-        largest = max(float(rows.abs().max()), 1.0)
-        matrix = matrix.float() if depth * 255.0 * largest < _EXACT_FLOAT32 else matrix
+        matrix = matrix.to(exact_float(depth * 255.0 * max(float(rows.abs().max()), 1.0)))
     else:
         matrix = matrix.to(torch.int8)
     sums = rows.sum(1).to(torch.int32)
@@ -85,6 +84,16 @@ def multiply(codes: Tensor, weight: PackedWeight) -> Tensor:
     if extra_rows or extra_depth:
         signed = torch.nn.functional.pad(signed, (0, extra_depth, 0, extra_rows))
     return torch._int_mm(signed, weight.matrix)[:rows]
+
+
+def exact_float(largest: float) -> torch.dtype:
+    """The number type in which sums of integer products of at most that magnitude are exact.
+
+    float32 holds integers up to 2^24; float64 is taken beyond, and where PyTorch has been allowed to multiply float32
+    numbers in a smaller format.
+    """
+    full = torch.get_float32_matmul_precision() == "highest"
+    return torch.float32 if full and largest < _EXACT_FLOAT32 else torch.float64
 
 
 def multiply_pairs(a: Tensor, b: Tensor) -> Tensor:
