@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from landscape.engine.prefix_cache import PrefixCache, mapped
+from landscape.engine.prefix_cache import PrefixCache
 from landscape.engine.reference import Reference
 from landscape.engine.together import Together, can_run_together
 from landscape.engine.values import Codes, Value, as_float
