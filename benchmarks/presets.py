@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -227,8 +228,8 @@ def measure_distance(bench: Bench, scheme: Scheme, calibration: int) -> Row:
 MEASUREMENTS = {"table": (table_rows, measure_top1), "choose": (choice_rows, measure_distance)}
 
 
-def run(kind: str, names: list[str], shared: Path, minutes: float, cache: Path | None = None) -> bool:
-    """Measure what is not stored yet; returns whether everything is."""
+def run(kind: str, names: list[str], shared: Path, minutes: float, cache: Path | None, only: str) -> bool:
+    """Measure what is not stored yet, of rows whose key matches the pattern; returns whether all of those are."""
     end = time.monotonic() + 60 * minutes
     rows, measure = MEASUREMENTS[kind]
     for name in names:
@@ -237,6 +238,8 @@ def run(kind: str, names: list[str], shared: Path, minutes: float, cache: Path |
             key = f"{kind}/{name}/{scheme.bits}/{label}"
             settings = {**asdict(scheme), "calibration": calibration}
             stored = read().get(key)
+            if not fnmatchcase(key, only):
+                continue
             if stored is not None and stored["settings"] == settings:
                 continue
             if time.monotonic() > end:
@@ -272,13 +275,20 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared/data"), help="folder of networks and images")
     parser.add_argument("--nets", default=",".join(NETS), help="names with commas")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after about this time; run again to go on")
-    parser.add_argument("--cache", type=Path, help="folder for what the float network computes; none by default")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        help="folder for what the float network computes; none by default",
+    )
+    parser.add_argument("--only", default="*", help="pattern of rows, such as 'table/deit_tiny/w4a8/fq-vit++*'")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     complete = True
     if options.what != "report":
-        complete = run(options.what, options.nets.split(","), options.shared, options.minutes, options.cache)
+        complete = run(
+            options.what, options.nets.split(","), options.shared, options.minutes, options.cache, options.only
+        )
     titles = {name: net.title for name, net in NETS.items()}
     (RESULTS / "presets.md").write_text(report(read(), titles))
     print("complete" if complete else "stopped by --minutes; the same command goes on")
