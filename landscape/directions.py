@@ -33,6 +33,10 @@ LOSS = "infonce"
 
 LANCZOS_STEPS = 40
 
+CURVATURE_IMAGES = 64
+"""Eigenvectors are those of the loss over the first so many images: each of the `LANCZOS_STEPS` products costs six
+passes an image."""
+
 
 def directions_for(
     problem: Problem,
@@ -42,7 +46,7 @@ def directions_for(
     *,
     loss: str = LOSS,
     channels: Sequence[int] | None = None,
-    dtype: str = "float64",
+    dtype: str = "float32",
 ) -> Tensor:
     """The directions of a line or a plane.
 
@@ -53,7 +57,7 @@ def directions_for(
         seed: Of what is drawn at random.
         loss: Of gradients and eigenvectors.
         channels: For ``channels``; see `draw_directions`.
-        dtype: Number type of gradients and products.
+        dtype: Number type of gradients and products; the codes that they are taken at are exact with both.
 
     Returns:
         float64 (dims, dimension), unit RMS.
@@ -98,7 +102,8 @@ def eigenvector_directions(
     """
     from landscape.curvature import lanczos, probes
 
-    operator = problem.curvature(problem.centre, kind, loss, dtype=dtype)
+    images = min(CURVATURE_IMAGES, len(problem.images))
+    operator = problem.curvature(problem.centre, kind, loss, images=images, dtype=dtype)
     run = lanczos(operator, probes(problem.space.dimension, 1, seed)[0], LANCZOS_STEPS)
     leading = np.argsort(-np.abs(run.values))[:dims]
     if len(leading) < dims:
