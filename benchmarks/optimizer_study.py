@@ -37,6 +37,8 @@ EVALUATIONS = 24
 """Evaluations of all search images: a twentieth of the released 480, as much as there was time for."""
 
 SEARCH_IMAGES = 1000
+SEEDS = 3
+"""Seeds that the report looks for."""
 
 METHODS = (
     "evolq/released",
@@ -103,16 +105,15 @@ def within(minutes: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def run(bits: str, folder: Path, methods: Sequence[MethodOptions], minutes: float, evaluations: int) -> None:
-    """Run, or go on with, as many methods as there is time for."""
-    with within(minutes):
-        study = load(bits, folder, evaluations)
-        for method in methods:
-            start = time.perf_counter()
-            with open_study_run(folder, study, [], resume=True) as store:
-                found = run_method(study, method, store)
-            words = {kind: found.result["end"][kind] for kind in ("search", "test")}
-            print(f"{method.name}: {found.trajectory} {words} {time.perf_counter() - start:.0f} s", flush=True)
+def run(bits: str, folder: Path, methods: Sequence[MethodOptions], evaluations: int) -> None:
+    """Run, or go on with, one method after the other."""
+    study = load(bits, folder, evaluations)
+    for method in methods:
+        start = time.perf_counter()
+        with open_study_run(folder, study, [], resume=True) as store:
+            found = run_method(study, method, store)
+        words = {kind: found.result["end"][kind] for kind in ("search", "test")}
+        print(f"{method.name}: {found.trajectory} {words} {time.perf_counter() - start:.0f} s", flush=True)
 
 
 def finished(folder: Path, methods: Sequence[MethodOptions]) -> list[MethodOptions]:
@@ -126,12 +127,13 @@ def report(folders: dict[str, Path], methods: Sequence[MethodOptions], evaluatio
     """Write what is finished to ``results/optimizers.json`` and ``.md``."""
     records = {}
     for bits, folder in folders.items():
-        if not RunStore.exists(folder):
+        ended = finished(folder, methods) if RunStore.exists(folder) else []
+        if not ended:
             continue
         study = load(bits, folder, evaluations)
         done: dict[str, list[Any]] = {}
-        for method in finished(folder, methods):
-            with RunStore.open(folder) as store:
+        with RunStore.open(folder, "append") as store:
+            for method in ended:
                 done.setdefault(method.method, []).append(run_method(study, method, store))
         search, test = study.start_losses()
         start = {"search": search, "test": test}
@@ -195,10 +197,13 @@ def main() -> None:
     names = options.methods.split(",")
     methods = [MethodOptions(method=name, search_seed=seed) for seed in range(options.seeds) for name in names]
     root = Path(options.runs)
-    if options.what == "run":
-        run(options.bits, root / options.bits, methods, options.minutes, options.evaluations)
-    else:
-        report({bits: root / bits for bits in ("w3a8", "w4a8")}, methods, options.evaluations)
+    folders = {bits: root / bits for bits in ("w3a8", "w4a8")}
+    every = [MethodOptions(method=name, search_seed=seed) for seed in range(SEEDS) for name in METHODS]
+    with within(options.minutes):
+        report(folders, every, options.evaluations)  # first what earlier pieces have finished
+        if options.what == "run":
+            run(options.bits, folders[options.bits], methods, options.evaluations)
+            report(folders, every, options.evaluations)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from evolq.objective import NetworkObjective
 from evolq.optimizer import Optimizer
 from evolq.registry import find_method
 from evolq.space import FloatArray, SpaceOptions
-from evolq.study import Study, study_arrays
+from evolq.study import Study, start_arrays, study_arrays
 from landscape.errors import UserError
 from landscape.losses import PERCENT
 from landscape.progress import Progress, silent
@@ -232,6 +232,10 @@ def open_study_run(folder: Path, study: Study, methods: Sequence[MethodOptions],
 def run_method(study: Study, method: MethodOptions, store: RunStore, progress: Progress = silent) -> Found:
     """Run one optimizer in an open run folder, or go on with it, or read it if it is finished."""
     table = TrajectoryTable(store)
+    there = set(store.array_names())
+    for key, array in start_arrays(study).items():
+        if key not in there:
+            store.save_array(key, array)
     objective = study.objective(method.space())
     optimizer = method.optimizer(objective, study.options.images_to_spend())
     name = method.name

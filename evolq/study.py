@@ -151,7 +151,26 @@ def build_study(
     test = build(ingredients, progress=progress, stored=stored, **engine)
     teacher = None if stored is None else stored["search_teacher"]
     search = on_images(test, ingredients, images, progress=progress, teacher=teacher)
-    return Study(options, ingredients, search, test)
+    return Study(options, ingredients, search, test, _stored_start(stored or {}))
+
+
+def start_arrays(study: Study) -> dict[str, npt.NDArray[Any]]:
+    """Losses of the single images at the start, as a run keeps them."""
+    search, test = study.start_losses()
+    return {
+        f"start/{kind}/{name}": v for kind, found in (("search", search), ("test", test)) for name, v in found.items()
+    }
+
+
+def _stored_start(
+    stored: Mapping[str, npt.NDArray[Any]],
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray]] | None:
+    found: dict[str, dict[str, FloatArray]] = {"search": {}, "test": {}}
+    for key, array in stored.items():
+        if key.startswith("start/"):
+            _, kind, name = key.split("/", 2)
+            found[kind][name] = array
+    return (found["search"], found["test"]) if found["search"] else None
 
 
 def study_arrays(study: Study) -> dict[str, npt.NDArray[Any]]:

@@ -36,9 +36,17 @@ def test_five_lines_of_python_find_a_network_that_can_be_saved(study, tmp_path):
     assert found.trajectory.cost[-1] == 400 and len(found.trajectory) == 11
 
 
-@pytest.mark.parametrize("method", ["evolq/ours", "hessian", "hessian/tokens", "ptq4vit", "omse", "adam", "coordinate"])
+QUICK = {
+    "evolq/ours": "steps=5,top=3,images=10,guide=10",
+    "hessian": "steps=5,images=10",
+    "ptq4vit": "steps=5,images=10",
+}
+"""Settings that make a method quick."""
+
+
+@pytest.mark.parametrize("method", ["evolq/ours", "hessian", "ptq4vit", "brecq", "omse", "adam", "coordinate"])
 def test_every_kind_of_method_runs_on_a_network(study, method):
-    found = evolq.optimize(study, method)
+    found = evolq.optimize(study, method, settings=QUICK.get(method))
     assert found.result["spent"] <= 400
     assert found.trajectory.cost[-1] <= 400
     assert np.isfinite(list(found.result["end"]["test"].values())).all()
@@ -82,8 +90,9 @@ def numbers(trajectory):
 
 @pytest.mark.parametrize(("method", "records"), [("evolq/released", 3), ("evolq/ours", 3), ("cmaes", 1), ("sgd", 3)])
 def test_an_interrupted_run_goes_on_bit_for_bit(study, tmp_path, method, records, monkeypatch):
-    whole = evolq.optimize(study, method, out=tmp_path / "whole")
-    options = MethodOptions(method=method)
+    settings = QUICK.get(method)
+    whole = evolq.optimize(study, method, out=tmp_path / "whole", settings=settings)
+    options = MethodOptions(method=method, settings=settings)
     append, left = TrajectoryTable.append, [records]
 
     def stop(*args):
@@ -99,7 +108,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(study, tmp_path, method, records
     ):
         run_method(study, options, store)
     monkeypatch.setattr(TrajectoryTable, "append", append)
-    resumed = evolq.optimize(study, method, out=tmp_path / "parts", resume=True)
+    resumed = evolq.optimize(study, method, out=tmp_path / "parts", resume=True, settings=settings)
     assert numbers(resumed.trajectory) == numbers(whole.trajectory)
     assert resumed.point.tobytes() == whole.point.tobytes()
 
