@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import timm
 import torch
 from torch import Tensor, nn
 
+from landscape.engine.evaluator import Evaluator
 from landscape.engine.native import Native, native_available
 from landscape.engine.native.build import ISA_VARIABLE, instruction_sets
 from landscape.engine.reference import Reference
@@ -17,6 +19,7 @@ from landscape.images import ImageSet
 from landscape.quant.calibrate import quantize_network
 from landscape.quant.network import QuantizedNetwork
 from landscape.quant.scheme import Scheme
+from landscape.setup import load_problem
 
 _AVAILABLE, _WHY = native_available()
 pytestmark = pytest.mark.skipif(not _AVAILABLE, reason=f"no native engine: {_WHY}")
@@ -27,16 +30,8 @@ SIZE = 40
 def random_vit(**options: object) -> nn.Module:
     """A transformer whose sizes are no multiples of the kernels' blocks."""
     torch.manual_seed(0)
-    vit = timm.create_model(
-        "deit_tiny_patch16_224",
-        img_size=SIZE,
-        patch_size=8,
-        embed_dim=60,
-        num_heads=3,
-        depth=2,
-        num_classes=7,
-        **options,
-    )
+    sizes = {"img_size": SIZE, "patch_size": 8, "embed_dim": 60, "num_heads": 3, "depth": 2, "num_classes": 7}
+    vit = timm.create_model("deit_tiny_patch16_224", **{**sizes, **options})
     for parameter in vit.parameters():
         nn.init.normal_(parameter, std=0.2)
     return vit.eval()
@@ -198,3 +193,52 @@ def test_zero_points_at_both_ends_give_the_reference_codes() -> None:
             for k, q in network.activations.items()
         }
         assert_same_codes(dataclasses.replace(network, weights=weights, activations=activations))
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a8", "w3a8"])
+def test_fifty_points_around_the_digits_network_have_the_reference_logits(bits: str) -> None:
+    problem = load_problem(bits=bits, images=6, calib_images=50)
+    network, nodes = problem.network, list(problem.network.graph)
+    centre, generator = Native(network), torch.Generator().manual_seed(0)
+    weights = [name for name in network.scale_names() if name.endswith(".weight")]
+    for index in range(50):
+        names = network.scale_names() if index % 10 == 0 else weights[index % len(weights) :][:2]
+        noise = {n: torch.randn(network.scale(n).shape, generator=generator, dtype=torch.float64) for n in names}
+        moved = network.with_scales({n: network.scale(n) * torch.exp(0.03 * noise[n]) for n in names})
+        expected = Evaluator(moved, problem.images, [names[0]], Reference).logits(moved)
+        native = Native(moved, centre)
+        given = {"input": native.pixels(problem.images, slice(0, 6))}
+        actual = native.run_nodes(nodes, given, {network.graph.output}, 6)[network.graph.output]
+        assert torch.equal(as_float(actual), expected), index
+
+
+@pytest.mark.parametrize("instruction_set", instruction_sets())
+def test_attention_wider_than_one_register_is_the_same_with_every_instruction_set(
+    monkeypatch: pytest.MonkeyPatch, instruction_set: str
+) -> None:
+    """65 and more tokens, heads of 20, outputs that are no multiple of 64."""
+    monkeypatch.setenv(ISA_VARIABLE, instruction_set)
+    assert_same_codes_in_plans(quantized(random_vit(patch_size=4, num_classes=70), "w8a8"), 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", ["w8a8", "w4a8", "w3a8"])
+def test_deit_tiny_has_the_reference_codes_on_real_images(shared_data: Path, bits: str) -> None:
+    problem = load_problem(
+        model="deit_tiny_patch16_224",
+        weights=str(shared_data / "weights" / "deit_tiny_patch16_224.safetensors"),
+        data=str(shared_data / "imagenet-mini"),
+        resize="none",
+        crop=224,
+        bits=bits,
+        images=3,
+        calib_images=16,
+    )
+    network, generator = problem.network, torch.Generator().manual_seed(0)
+    names = [f"blocks.{block}.attn.{part}.weight" for block in (0, 5, 11) for part in ("qkv", "proj")]
+    evaluators = [Evaluator(network, problem.images, names, arithmetic) for arithmetic in (Reference, Native)]
+    for _ in range(3):
+        noise = {n: torch.randn(network.scale(n).shape, generator=generator, dtype=torch.float64) for n in names}
+        moved = network.with_scales({n: network.scale(n) * torch.exp(0.03 * noise[n]) for n in names})
+        expected, actual = (evaluator.logits(moved) for evaluator in evaluators)
+        assert torch.equal(expected, actual)

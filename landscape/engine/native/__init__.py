@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from landscape.engine.native.build import NativeUnavailable, chosen_instruction_set, load
+from landscape.engine.native.build import NativeUnavailable, chosen_instruction_set, load, usable_instruction_set
 from landscape.engine.native.engine import Native
 
 __all__ = ["Native", "NativeUnavailable", "native_available"]
@@ -15,4 +15,5 @@ def native_available() -> tuple[bool, str]:
         load(name)
     except NativeUnavailable as error:
         return False, str(error)
-    return True, name
+    passed_over = usable_instruction_set()[1] if name == usable_instruction_set()[0] else ()
+    return True, "; ".join([name, *passed_over])

@@ -72,7 +72,7 @@ class BoundPlan:
         return 0
 
     def profile(self) -> dict[str, float]:
-        """Least processor time in seconds that any image has taken since the first call, by step. With one thread only."""
+        """Least processor time in seconds that any image has taken since the first call, by step (with one thread)."""
         if self.seconds is None:
             self.seconds = (ctypes.c_double * len(self._plan.steps))(*[math.inf] * len(self._plan.steps))
         return {step.name: float(t) for step, t in zip(self._plan.steps, self.seconds, strict=True)}

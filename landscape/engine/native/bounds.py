@@ -1,13 +1,13 @@
 """How far the float32 paths of the kernels may be from the reference's float64 numbers.
 
-A kernel computes a number u in units of codes in float32, and rounds it to a code where it lies farther than a tolerance
-from every tie k + 1/2. Below, e = 2^-24 is the largest relative error of one float32 rounding, x' the computed and x the
-real value of an expression, and t the reference's float64 number, whose own error (a few 2^-53 of the same terms) hides
-in the last lines' margin. Terms in e^2 do as well. The kernels round a product and the sum behind it once (with fused
-multiply-add) or twice; two roundings are counted.
+A kernel computes a number u in units of codes in float32, and rounds it to a code where it lies farther than a
+tolerance from every tie k + 1/2. Below, e = 2^-24 is the largest relative error of one float32 rounding, x' the
+computed and x the real value of an expression, and t the reference's float64 number. The error of t itself (a few 2^-53
+of the same terms) and terms in e^2 hide in the margin. The kernels round a product and the sum behind it once (with
+fused multiply-add) or twice; two roundings are counted.
 
-Only numbers in the range of the codes matter: let 0 - 1 <= t <= highest + 1, so |t| <= U = highest + 2. Beyond it, an error
-below 1/2 leaves u on the same side of the range, and the clamp gives the same code.
+Only numbers in the range of the codes matter: let -1 <= t <= highest + 1, so |t| <= U = highest + 2. Beyond it, an
+error that is small against |t| leaves u on the same side of the range, and the clamp gives the same code.
 
 Layers: t = S G + (T O + B) with integers S, T and constants G, O, B per output.
     f = T O + B:  T, O and B are rounded to float32, then the product, then the sum:
@@ -28,14 +28,13 @@ Softmax: t = p R + z, p a term and R = 1 / (sum of terms * scale).
     p, R and the product are rounded: 3 e |p R|, the sum e U; |p R| <= U + z.
     Together: 4 e U + 3 e z.
 
-Where a constant is not a float32 number of ordinary size, the tolerance is infinite: then every code comes from float64.
+Where a constant is not a float32 number of ordinary size, the tolerance is infinite, and every code comes from float64.
 """
 
 from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 EPSILON = 2.0**-24

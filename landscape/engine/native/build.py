@@ -46,7 +46,7 @@ ISA_VARIABLE = "LANDSCAPE_NATIVE_ISA"
 """Environment variable that asks for one of `INSTRUCTION_SETS` in place of the best."""
 
 
-class NativeUnavailable(RuntimeError):
+class NativeUnavailable(RuntimeError):  # noqa: N818 - it says what is the case
     """Why the kernels are not to be had, in one line."""
 
 
@@ -57,15 +57,31 @@ def instruction_sets() -> list[str]:
 
 
 def chosen_instruction_set() -> str:
-    """The best that the processor has, or the one asked for by the environment.
+    """The best whose kernels pass their self-test here, or the one asked for by the environment.
 
     Raises:
-        NativeUnavailable: The one asked for is unknown or not there.
+        NativeUnavailable: The one asked for is unknown or not there, or none can be used.
     """
     available, wanted = instruction_sets(), os.environ.get(ISA_VARIABLE)
-    if wanted is not None and wanted not in available:
+    if wanted is None:
+        return usable_instruction_set()[0]
+    if wanted not in available:
         raise NativeUnavailable(f"{ISA_VARIABLE}={wanted} is not to be had here; there are {', '.join(available)}")
-    return wanted or available[0]
+    return wanted
+
+
+@cache
+def usable_instruction_set() -> tuple[str, tuple[str, ...]]:
+    """The best that can be used, and why better ones were passed over."""
+    reasons: list[str] = []
+    for name in instruction_sets():
+        try:
+            load(name)
+        except NativeUnavailable as error:
+            reasons.append(str(error))
+        else:
+            return name, tuple(reasons)
+    raise NativeUnavailable(reasons[0])
 
 
 @cache
@@ -84,9 +100,12 @@ def load(instruction_set: str) -> ctypes.CDLL:
     if not library.is_file():
         _compile(compiler, flags, library)
     try:
-        return ctypes.CDLL(str(library))
+        kernels = ctypes.CDLL(str(library))
     except OSError as error:
         raise NativeUnavailable(f"the compiled kernels cannot be loaded: {error}") from error
+    if kernels.landscape_self_test() != 1:
+        raise NativeUnavailable(f"the {instruction_set} kernels fail their self-test on this processor or compiler")
+    return kernels
 
 
 def cache_folder() -> Path:

@@ -1,8 +1,8 @@
 """An activation function with its quantizer as a piecewise polynomial, for the kernels' float32 path.
 
-The step table is the definition. The polynomial only has to say which step an argument is on, or that it is too close to
-call. So no smoothness of the function is assumed: how far the polynomial strays beyond the half-open unit interval around
-the true code is computed for the whole real axis, and becomes the tolerance.
+The step table is the definition. The polynomial only has to say which step an argument is on, or that it is too close
+to call. So no smoothness of the function is assumed: how far the polynomial strays beyond the unit interval around the
+true code is computed for the whole real axis, and becomes the tolerance.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +116,7 @@ def _stray(coefficients: Vector, thresholds: Vector, codes: Vector, highest: flo
         edges = np.concatenate([[0.0], inside, [1.0]])
         first = int(np.searchsorted(thresholds, cell, side="right"))
         turns = _turns(polynomial)
-        for index, (left, right) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for index, (left, right) in enumerate(pairwise(edges)):
             code = codes[first + index]
             points = np.array([left, right, *turns[(turns > left) & (turns < right)]])
             values = np.polynomial.polynomial.polyval(points, polynomial)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from landscape.engine.native import parameters
 from landscape.engine.native.bound import BoundPlan
 from landscape.engine.native.build import chosen_instruction_set, load
-from landscape.engine.native.parameters import PreparedWeight
+from landscape.engine.native.headers import Patches
 from landscape.engine.native.plan import PlannedStep, Segment, compile_plans
 from landscape.engine.native.structs import (
     Held,
@@ -26,6 +26,7 @@ from landscape.engine.native.structs import (
     steps_struct,
 )
 from landscape.engine.native.values import Deferred, RawCodes, SmallIntegers
+from landscape.engine.native.weights import PreparedWeight, moments_of, prepare_weight
 from landscape.engine.reference import Reference, _function
 from landscape.engine.values import Codes, Value
 from landscape.graph import Node
@@ -388,8 +389,8 @@ class Native(Reference):
         if node.name not in self._prepared:
             corrected = self.network.scheme.bias_correction == "weight"
             if corrected and node.name not in self._moments:
-                self._moments[node.name] = parameters.moments_of(node)
-            self._prepared[node.name] = parameters.prepare_weight(
+                self._moments[node.name] = moments_of(node)
+            self._prepared[node.name] = prepare_weight(
                 self._kernels, node, self.network.weights[node.name], self.network.biases.get(node.name, node.bias),
                 self._moments[node.name] if corrected else None,
             )  # fmt: skip
@@ -437,7 +438,7 @@ class Native(Reference):
     def patches_parameters(self, source: str, numbers: tuple[int, ...], steps: tuple[int, ...]) -> Held:
         """Of the windows of a convolution."""
         zero = int(self.network.activations[source].zero_point)
-        return Held(parameters.Patches(*numbers, zero, *steps), ())
+        return Held(Patches(*numbers, zero, *steps), ())
 
     def small(self, name: str, value: Value) -> Value:
         """A value as the kernels read it, where a quantizer gave its codes."""

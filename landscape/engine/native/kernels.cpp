@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "plan.h"
+#include "selftest.h"
 #include "weights.h"
 
 #if defined(__AVX512VNNI__) || defined(__AVX2__)
@@ -481,6 +482,8 @@ void landscape_run(int threads, Index images, const native::Step *steps, Index c
 Index landscape_attention_scratch(const native::Attention *attention) { return native::attention_scratch(*attention); }
 
 void landscape_quantize_weight(int threads, const native::WeightJob *job) { native::quantize_weight(threads, *job); }
+
+int landscape_self_test() { return native::self_test() ? 1 : 0; }
 
 // Codes of pixels (images, channels, area) from a table (channels, 256).
 void landscape_pixels(int threads, const uint8_t *pixels, Index images, Index channels, Index area,

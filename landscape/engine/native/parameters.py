@@ -5,8 +5,6 @@ Each function takes quantizers and what else the step depends on, and returns a 
 
 from __future__ import annotations
 
-import ctypes
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,11 +12,25 @@ from torch import Tensor
 
 from landscape.engine.native import bounds
 from landscape.engine.native.curves import CELLS, fit_curve
+from landscape.engine.native.headers import (
+    Attention,
+    Fast,
+    Finish,
+    Layer,
+    LayerStep,
+    Norm,
+    Product,
+    Softmax,
+    Steps,
+    Sum,
+    address,
+    address_of,
+)
 from landscape.engine.native.structs import Held, Quantizer, quantizer_struct
+from landscape.engine.native.weights import PreparedWeight
 from landscape.graph import Node
-from landscape.quant.bias_correction import weight_moments
 from landscape.quant.elementwise import Elementwise
-from landscape.quant.network import ActivationQuantizer, WeightQuantizer
+from landscape.quant.network import ActivationQuantizer
 from landscape.quant.qparams import CodeRange
 from landscape.quant.softmax import SoftmaxTable
 from landscape.quant.steps import StepTable
@@ -26,151 +38,8 @@ from landscape.quant.steps import StepTable
 WIDE = 64
 """Outputs that an epilogue takes at once, as in the kernels; arrays per output are padded to a multiple."""
 
-LANES = 16
 LARGEST_CENTRED = 255
 LARGEST_FACTOR = 8
-
-_P, _I, _N, _D, _F = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_double, ctypes.c_float
-
-
-class Fast(ctypes.Structure):
-    _fields_ = (("gain", _P), ("offset", _P), ("bias", _P), ("tolerance", _F), ("per_total", _F))
-
-
-class Layer(ctypes.Structure):
-    _fields_ = (
-        ("depth", _N), ("outputs", _N), ("zero", _I), ("weights", _P), ("init", _P), ("shift", _P), ("gain", _P),
-        ("offset", _P), ("bias", _P), ("fast", Fast),
-    )  # fmt: skip
-
-
-class Steps(ctypes.Structure):
-    _fields_ = (
-        ("thresholds", _P), ("codes", _P), ("count", _N), ("coefficients", _P), ("highest", _F), ("last", _F),
-    )  # fmt: skip
-
-
-class Sum(ctypes.Structure):
-    _fields_ = (
-        ("a_wide", _I), ("b_wide", _I), ("a_zero", _I), ("b_zero", _I), ("a_scale", _D), ("b_scale", _D),
-        ("quantizer", _P), ("a_gain", _P), ("b_gain", _P), ("tolerance", _F),
-    )  # fmt: skip
-
-
-class LayerStep(ctypes.Structure):
-    _fields_ = (("layer", Layer), ("finish", _I), ("quantizer", _P), ("steps", _P), ("sum", _P))
-
-
-class Norm(ctypes.Structure):
-    _fields_ = (
-        ("width", _N), ("wide", _I), ("zero", _I), ("spread_offset", _D), ("weight", _P), ("bias", _P),
-        ("quantizer", _P), ("gain", _P), ("shift", _P), ("tolerance", _F),
-    )  # fmt: skip
-
-
-class Product(ctypes.Structure):
-    _fields_ = (("layer", Layer), ("b_zero", _I), ("quantizer", _P))
-
-
-class Softmax(ctypes.Structure):
-    _fields_ = (
-        ("planes", _P), ("units", _P), ("terms", _P), ("quantizer", _P), ("span", _I), ("tolerance", _F),
-    )  # fmt: skip
-
-
-class Attention(ctypes.Structure):
-    _fields_ = (("logits", Product), ("output", Product), ("softmax", Softmax))
-
-
-class Patches(ctypes.Structure):
-    _fields_ = tuple(
-        (name, _I if name == "zero" else _N)
-        for name in (
-            "channels", "height", "width", "kernel_height", "kernel_width", "out_height", "out_width", "down", "right",
-            "top", "left", "high", "wide", "zero", "channel_stride", "row_stride", "column_stride",
-        )
-    )  # fmt: skip
-
-
-class WeightJob(ctypes.Structure):
-    _fields_ = (
-        ("weight", _P), ("outputs", _N), ("depth", _N), ("scale", _P), ("zero_point", _P), ("highest", _D), ("mean", _P),
-        ("squared_deviations", _P), ("packed", _P), ("centre", _P), ("code_sums", _P), ("gain", _P), ("offset", _P),
-    )  # fmt: skip
-
-
-class Finish:
-    """See `Finish` in layer.h."""
-
-    QUANTIZE, POWERS_OF_TWO, STEPS, SUM, PLAIN = range(5)
-
-
-@dataclass(frozen=True)
-class PreparedWeight:
-    """A layer's weight, quantized and packed; see weights.h.
-
-    Attributes:
-        packed: int8, codes less `centre`, in groups of 16 outputs and 4 inputs.
-        centre: int32 (outputs,).
-        code_sums: int32 (outputs,), sums of codes less zero point.
-        zero_point: int32 (outputs,).
-        gain: float64 (outputs,).
-        offset: float64 (outputs,) or None.
-        bias: float64 (outputs,) or None.
-        depth: Inputs of each output.
-    """
-
-    packed: Tensor
-    centre: Tensor
-    code_sums: Tensor
-    zero_point: Tensor
-    gain: Tensor
-    offset: Tensor | None
-    bias: Tensor | None
-    depth: int
-
-
-def prepare_weight(
-    kernels: ctypes.CDLL,
-    node: Node,
-    quantizer: WeightQuantizer,
-    bias: Tensor | None,
-    moments: tuple[Tensor, Tensor] | None,
-) -> PreparedWeight:
-    """Quantize, correct and pack a weight.
-
-    Args:
-        kernels: The library.
-        node: The layer.
-        quantizer: Of its weight.
-        bias: What stands in place of its bias.
-        moments: Of the float weight (`weight_moments`), where they are to be restored.
-    """
-    assert node.weight is not None
-    weight = node.weight.double().flatten(1).contiguous()
-    outputs, depth = weight.shape
-    scale = quantizer.scale.double().expand(outputs).contiguous()
-    zero_point = quantizer.zero_point.double().expand(outputs).contiguous()
-    packed = torch.empty(-(-outputs // LANES) * LANES * (-(-depth // 4) * 4), dtype=torch.int8)
-    centre, code_sums = torch.empty(outputs, dtype=torch.int32), torch.empty(outputs, dtype=torch.int32)
-    gain, offset = torch.empty(outputs, dtype=torch.float64), torch.empty(outputs, dtype=torch.float64)
-    mean, deviations = (None, None) if moments is None else moments
-    job = WeightJob(
-        _at(weight), outputs, depth, _at(scale), _at(zero_point), CodeRange(quantizer.bits).qmax, _at(mean),
-        _at(deviations), _at(packed), _at(centre), _at(code_sums), _at(gain), _at(offset),
-    )  # fmt: skip
-    kernels.landscape_quantize_weight(ctypes.c_int(torch.get_num_threads()), ctypes.byref(job))
-    return PreparedWeight(
-        packed, centre, code_sums, zero_point.to(torch.int32), gain, None if moments is None else offset,
-        None if bias is None else bias.double().contiguous(), depth,
-    )  # fmt: skip
-
-
-def moments_of(node: Node) -> tuple[Tensor, Tensor]:
-    """Mean and squared deviations of a layer's float weight."""
-    assert node.weight is not None
-    mean, deviations = weight_moments(node.weight)
-    return mean.contiguous(), deviations.contiguous()
 
 
 def _layer(
@@ -189,8 +58,8 @@ def _layer(
         _padded(weight.code_sums * -x_zero), _padded(shift) if bool(shift.any()) else None, gain, offset, weight.bias,
         _padded32(gain / scale), None if fast_offset is None else _padded32(fast_offset), _padded32(bias),
     ]  # fmt: skip
-    fast = Fast(_at(arrays[5]), _at(arrays[6]), _at(arrays[7]), tolerance, per_total)
-    layer = Layer(weight.depth, outputs, x_zero, _at(weight.packed), *(_at(a) for a in arrays[:5]), fast)
+    fast = Fast(address(arrays[5]), address(arrays[6]), address(arrays[7]), tolerance, per_total)
+    layer = Layer(weight.depth, outputs, x_zero, address(weight.packed), *(address(a) for a in arrays[:5]), fast)
     return layer, [weight.packed, *arrays]
 
 
@@ -201,7 +70,7 @@ def quantized_layer(weight: PreparedWeight, x: ActivationQuantizer, out: Activat
     scale = out.scale if factors is None else out.scale * factors
     layer, kept = _layer(weight, x, scale, out.zero_point, CodeRange(out.bits).qmax)
     finish = Finish.QUANTIZE if factors is None else Finish.POWERS_OF_TWO
-    return Held(LayerStep(layer, finish, _address(quantizer), None, None), (*kept, quantizer))
+    return Held(LayerStep(layer, finish, _struct_at(quantizer), None, None), (*kept, quantizer))
 
 
 def plain_layer(weight: PreparedWeight, x: ActivationQuantizer) -> Held:
@@ -223,9 +92,11 @@ def stepped_layer(
     layer.fast.tolerance = curve.tolerance(layer.fast.tolerance)
     layer.fast.per_total = bounds.MARGIN * curve.slope * layer.fast.per_total
     coefficients = torch.from_numpy(curve.coefficients).contiguous()
-    steps = Steps(_at(thresholds), _at(codes), thresholds.numel(), _at(coefficients), highest, CELLS - 2.0**-19)
+    steps = Steps(
+        address(thresholds), address(codes), thresholds.numel(), address(coefficients), highest, CELLS - 2.0**-19
+    )
     held = Held(steps, (thresholds, codes, coefficients))
-    return Held(LayerStep(layer, Finish.STEPS, None, _address(held), None), (*kept, held))
+    return Held(LayerStep(layer, Finish.STEPS, None, _struct_at(held), None), (*kept, held))
 
 
 def summed_layer(
@@ -239,7 +110,7 @@ def summed_layer(
     """A layer with a quantizer and a residual sum behind it: quantize(other + quantize(layer))."""
     held = quantized_layer(weight, x, own)
     total = sum_struct(other, own, out, channels)
-    held.struct.finish, held.struct.sum = Finish.SUM, ctypes.addressof(total.struct)
+    held.struct.finish, held.struct.sum = Finish.SUM, _struct_at(total)
     return Held(held.struct, (*held.tensors, total))
 
 
@@ -250,14 +121,13 @@ def sum_struct(a: ActivationQuantizer, b: ActivationQuantizer | None, out: Activ
     scale = (out.scale if factors is None else out.scale * factors).expand(channels)
     a_gain = a.scale / scale
     b_gain = None if b is None else b.scale / scale
-    tolerance = bounds.sum_bound(
-        a_gain, b_gain, LARGEST_CENTRED * LARGEST_FACTOR if b is not None and b.exponents is not None else LARGEST_CENTRED,
-        float(out.zero_point), CodeRange(out.bits).qmax,
-    )  # fmt: skip
+    b_largest = LARGEST_CENTRED * (1 if b is None or b.exponents is None else LARGEST_FACTOR)
+    tolerance = bounds.sum_bound(a_gain, b_gain, b_largest, float(out.zero_point), CodeRange(out.bits).qmax)
     gains = [_padded32(a_gain), None if b_gain is None else _padded32(b_gain)]
     struct = Sum(
-        a.exponents is not None, b is not None and b.exponents is not None, _zero_of(a), 0 if b is None else _zero_of(b),
-        float(a.scale), 0.0 if b is None else float(b.scale), _address(quantizer), _at(gains[0]), _at(gains[1]), tolerance,
+        a.exponents is not None, b is not None and b.exponents is not None, _zero_of(a),
+        0 if b is None else _zero_of(b), float(a.scale), 0.0 if b is None else float(b.scale),
+        _struct_at(quantizer), address(gains[0]), address(gains[1]), tolerance,
     )  # fmt: skip
     return Held(struct, (quantizer, *gains))
 
@@ -272,8 +142,9 @@ def norm_struct(node: Node, x: ActivationQuantizer, out: ActivationQuantizer) ->
     gain, shift = weight / out.scale, bias / out.scale + out.zero_point
     arrays = [_padded32(gain), _padded32(shift)]
     struct = Norm(
-        width, x.exponents is not None, _zero_of(x), spread_offset, _at(weight), _at(bias), _address(quantizer),
-        _at(arrays[0]), _at(arrays[1]), bounds.norm_bound(gain, shift, CodeRange(out.bits).qmax),
+        width, x.exponents is not None, _zero_of(x), spread_offset, address(weight), address(bias),
+        _struct_at(quantizer), address(arrays[0]), address(arrays[1]),
+        bounds.norm_bound(gain, shift, CodeRange(out.bits).qmax),
     )  # fmt: skip
     return Held(struct, (quantizer, weight, bias, *arrays))
 
@@ -289,7 +160,7 @@ def softmax_struct(table: SoftmaxTable, out: ActivationQuantizer) -> Held:
     span = int((terms / out.scale > 0.49).sum())
     floats = terms.float()
     tolerance = bounds.softmax_bound(out.scale, float(out.zero_point), CodeRange(out.bits).qmax)
-    struct = Softmax(_at(planes), _at(units), _at(floats), _address(quantizer), span, tolerance)
+    struct = Softmax(address(planes), address(units), address(floats), _struct_at(quantizer), span, tolerance)
     return Held(struct, (planes, units, floats, quantizer))
 
 
@@ -326,9 +197,9 @@ def _product(
     tolerance, per_total = bounds.layer_bound(fast_gain, None, bias, CodeRange(out.bits).qmax)
     shift = torch.full((outputs,), 128 - _zero_of(b), dtype=torch.int32)
     arrays = [_padded(shift), gain, _padded32(fast_gain), _padded32(bias)]
-    fast = Fast(_at(arrays[2]), None, _at(arrays[3]), tolerance, per_total)
-    layer = Layer(depth, outputs, _zero_of(a), None, None, _at(arrays[0]), _at(gain), None, None, fast)
-    return Held(Product(layer, _zero_of(b), _address(quantizer)), (*arrays, quantizer))
+    fast = Fast(address(arrays[2]), None, address(arrays[3]), tolerance, per_total)
+    layer = Layer(depth, outputs, _zero_of(a), None, None, address(arrays[0]), address(gain), None, None, fast)
+    return Held(Product(layer, _zero_of(b), _struct_at(quantizer)), (*arrays, quantizer))
 
 
 def activation_struct(quantizer: ActivationQuantizer) -> Held:
@@ -349,12 +220,8 @@ def _zero_of(quantizer: ActivationQuantizer) -> int:
     return 0 if quantizer.exponents is not None else int(quantizer.zero_point)
 
 
-def _at(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
-
-
-def _address(held: Held) -> int:
-    return ctypes.addressof(held.struct)
+def _struct_at(held: Held) -> int:
+    return address_of(held.struct)
 
 
 def _padded(values: Tensor) -> Tensor:

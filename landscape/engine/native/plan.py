@@ -99,7 +99,7 @@ class Plan:
     wanted: dict[str, Place] = field(default_factory=dict)
 
     def offsets(self) -> tuple[dict[int, int], int]:
-        """Places for the buffers in between, which share memory when their lives do not overlap; and the bytes in all."""
+        """Places for the buffers in between, which share memory where their lives do not overlap; and bytes in all."""
         outside = {place.buffer for place in (*self.given.values(), *self.wanted.values())} | set(self.constants)
         lives: dict[int, tuple[int, int]] = {}
         for index, step in enumerate(self.steps):
@@ -337,12 +337,12 @@ class _Builder:
             geometry[3:5] = [other_strides.offset * summand.bytes, other_strides.steps[0] * summand.bytes]
         self.places[last.name] = out
         source, added = x.source, None if summand is None else summand.source
-        depends = tuple(n for n in (f"{node.name}.weight", f"{source}.output", f"{last.name}.output") if n)
+        depends: tuple[str, ...] = (f"{node.name}.weight", f"{source}.output", f"{last.name}.output")
         if added is not None:
             depends = (*depends, f"{added}.output", f"{node.name}.output")
         self.step(
-            LAYER, (x.buffer, -1 if summand is None else summand.buffer), out.buffer, geometry, f"layer {last.name}", depends,
-            lambda native: native.layer_parameters(node, last, source, added),
+            LAYER, (x.buffer, -1 if summand is None else summand.buffer), out.buffer, geometry, f"layer {last.name}",
+            depends, lambda native: native.layer_parameters(node, last, source, added),
         )  # fmt: skip
 
     def _windows(self, node: Node, x: Place) -> tuple[Place, layouts.Strides]:
@@ -368,8 +368,8 @@ class _Builder:
         out = self.new_place(layouts.dense(order, 0), x.source)
         steps = strides.steps
         self.step(
-            PATCHES, (x.buffer,), out.buffer, (strides.offset,), f"patches {node.name} {steps}", (f"{x.source}.output",),
-            lambda native: native.patches_parameters(x.source, numbers, steps),
+            PATCHES, (x.buffer,), out.buffer, (strides.offset,), f"patches {node.name} {steps}",
+            (f"{x.source}.output",), lambda native: native.patches_parameters(x.source, numbers, steps),
         )  # fmt: skip
         found = layouts.rows(order)
         assert found is not None
@@ -458,8 +458,9 @@ class _Builder:
         a_source, b_source = a.source, None if b is None else b.source
         depends = tuple(f"{n}.output" for n in (a_source, b_source, name) if n is not None)
         self.step(
-            SUM, (a.buffer, -1 if b is None else b.buffer), out.buffer, geometry, f"sum {name} of {a_source}, {b_source}, {width}",
-            depends, lambda native: native.sum_parameters(a_source, b_source, name, width),
+            SUM, (a.buffer, -1 if b is None else b.buffer), out.buffer, geometry,
+            f"sum {name} of {a_source}, {b_source}, {width}", depends,
+            lambda native: native.sum_parameters(a_source, b_source, name, width),
         )  # fmt: skip
 
     def _joined(self, node: Node) -> bool:
@@ -477,7 +478,7 @@ class _Builder:
         dim = node.attrs["dim"] % len(node.shape)
         dim -= dim > axis
         layout = layouts.in_order(node, axis)
-        targets = layout.image.split([part.layout.image.shape[dim] for part in parts], dim)
+        targets = torch.split(layout.image, [part.layout.image.shape[dim] for part in parts], dim)
         rows = [layouts.rows(target) for target in targets]
         if any(target is None for target in rows):
             return False

@@ -24,7 +24,9 @@ _Pointer, _Index, _Int, _Double = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int3
 class Quantizer(ctypes.Structure):
     """See `Quantizer` in the kernels."""
 
-    _fields_ = (("scale", _Pointer), ("inverse", _Pointer), ("factor", _Pointer), ("zero_point", _Double), ("highest", _Double))  # fmt: skip
+    _fields_ = (
+        ("scale", _Pointer), ("inverse", _Pointer), ("factor", _Pointer), ("zero_point", _Double), ("highest", _Double),
+    )  # fmt: skip
 
 
 class Operand(ctypes.Structure):
@@ -45,7 +47,10 @@ class Layer(ctypes.Structure):
 class Steps(ctypes.Structure):
     """See `Steps` in the kernels."""
 
-    _fields_ = (("thresholds", _Pointer), ("codes", _Pointer), ("first", _Pointer), ("low", _Double), ("per_unit", _Double), ("cells", _Index))  # fmt: skip
+    _fields_ = (
+        ("thresholds", _Pointer), ("codes", _Pointer), ("first", _Pointer), ("low", _Double), ("per_unit", _Double),
+        ("cells", _Index),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

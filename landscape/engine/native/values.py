@@ -27,7 +27,7 @@ class RawCodes(Codes):
             object.__setattr__(self, name, value)
 
     @property
-    def integers(self) -> Tensor:  # type: ignore[override]  # a field of the base class, computed here
+    def integers(self) -> Tensor:  # a field of the base class, computed here
         """Codes with the zero point taken off, int16."""
         return self.codes.to(torch.int16) - self.zero_point
 
@@ -68,7 +68,7 @@ class Deferred(Codes):
         object.__setattr__(self, "scale", 1.0)
 
     @property
-    def integers(self) -> Tensor:  # type: ignore[override]
+    def integers(self) -> Tensor:
         """The input's, for its size in a cache."""
         return self.x.codes
 

@@ -1,0 +1,115 @@
+"""The C structures of the kernels' plans, field by field as in their headers."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+from torch import Tensor
+
+_P, _I, _N, _D, _F = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_double, ctypes.c_float
+
+
+class Fast(ctypes.Structure):
+    """See `Fast` in layer.h."""
+
+    _fields_ = (("gain", _P), ("offset", _P), ("bias", _P), ("tolerance", _F), ("per_total", _F))
+
+
+class Layer(ctypes.Structure):
+    """See `Layer` in layer.h."""
+
+    _fields_ = (
+        ("depth", _N), ("outputs", _N), ("zero", _I), ("weights", _P), ("init", _P), ("shift", _P), ("gain", _P),
+        ("offset", _P), ("bias", _P), ("fast", Fast),
+    )  # fmt: skip
+
+
+class Steps(ctypes.Structure):
+    """See `Steps` in layer.h."""
+
+    _fields_ = (
+        ("thresholds", _P), ("codes", _P), ("count", _N), ("coefficients", _P), ("highest", _F), ("last", _F),
+    )  # fmt: skip
+
+
+class Sum(ctypes.Structure):
+    """See `Sum` in layer.h."""
+
+    _fields_ = (
+        ("a_wide", _I), ("b_wide", _I), ("a_zero", _I), ("b_zero", _I), ("a_scale", _D), ("b_scale", _D),
+        ("quantizer", _P), ("a_gain", _P), ("b_gain", _P), ("tolerance", _F),
+    )  # fmt: skip
+
+
+class LayerStep(ctypes.Structure):
+    """See `LayerStep` in layer.h."""
+
+    _fields_ = (("layer", Layer), ("finish", _I), ("quantizer", _P), ("steps", _P), ("sum", _P))
+
+
+class Norm(ctypes.Structure):
+    """See `Norm` in norm.h."""
+
+    _fields_ = (
+        ("width", _N), ("wide", _I), ("zero", _I), ("spread_offset", _D), ("weight", _P), ("bias", _P),
+        ("quantizer", _P), ("gain", _P), ("shift", _P), ("tolerance", _F),
+    )  # fmt: skip
+
+
+class Product(ctypes.Structure):
+    """See `Product` in attention.h."""
+
+    _fields_ = (("layer", Layer), ("b_zero", _I), ("quantizer", _P))
+
+
+class Softmax(ctypes.Structure):
+    """See `Softmax` in softmax.h."""
+
+    _fields_ = (
+        ("planes", _P), ("units", _P), ("terms", _P), ("quantizer", _P), ("span", _I), ("tolerance", _F),
+    )  # fmt: skip
+
+
+class Attention(ctypes.Structure):
+    """See `Attention` in attention.h."""
+
+    _fields_ = (("logits", Product), ("output", Product), ("softmax", Softmax))
+
+
+class Patches(ctypes.Structure):
+    """See `Patches` in plan.h."""
+
+    _fields_ = tuple(
+        (name, _I if name == "zero" else _N)
+        for name in (
+            "channels", "height", "width", "kernel_height", "kernel_width", "out_height", "out_width", "down", "right",
+            "top", "left", "high", "wide", "zero", "channel_stride", "row_stride", "column_stride",
+        )
+    )  # fmt: skip
+
+
+class WeightJob(ctypes.Structure):
+    """See `WeightJob` in weights.h."""
+
+    _fields_ = (
+        ("weight", _P), ("outputs", _N), ("depth", _N), ("scale", _P), ("zero_point", _P), ("highest", _D),
+        ("mean", _P), ("squared_deviations", _P), ("packed", _P), ("centre", _P), ("code_sums", _P),
+        ("gain", _P), ("offset", _P),
+    )  # fmt: skip
+
+
+class Finish:
+    """See `Finish` in layer.h."""
+
+    QUANTIZE, POWERS_OF_TWO, STEPS, SUM, PLAIN = range(5)
+
+
+def address(tensor: Tensor | None) -> int | None:
+    """Where a tensor's numbers lie; null for None."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+def address_of(struct: Any) -> int:
+    """Where a structure lies."""
+    return ctypes.addressof(struct)
