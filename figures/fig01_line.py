@@ -18,7 +18,7 @@ FIGURE = Figure(
         "centre: where it holds zero, the 1,000 images do not show a difference. Below, the share of integer "
         "codes that differ from the centre's."
     ),
-    runs=("deit_line",),
+    runs=("deit_block5",),
     kind="line",
     options={},
 )

@@ -17,7 +17,7 @@ FIGURE = Figure(
         "difference is as large as the noise in the curve of all images. The lowest panel shows, by "
         "wavelength, the share of the power that other images would show again."
     ),
-    runs=("deit_line",),
+    runs=("deit_block5",),
     kind="floor",
     options={"value": "loss"},
 )

@@ -12,8 +12,8 @@ from figures.drawing import Figure
 FIGURE = Figure(
     name="fig03_floor_infonce",
     title="How much of that line is noise: infoNCE",
-    words=("The same for infoNCE against the float network: the part that replicates is larger."),
-    runs=("deit_line",),
+    words=("The same for infoNCE against the float network."),
+    runs=("deit_block5",),
     kind="floor",
     options={"value": "infonce"},
 )

@@ -6,6 +6,7 @@ A kept run is `figures/kept/NAME.sqlite.xz` (a scan or a comparison without the 
 
 from __future__ import annotations
 
+import json
 import lzma
 import shlex
 import shutil
@@ -15,38 +16,38 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 HERE = Path(__file__).resolve().parent
 KEPT = HERE / "kept"
 CACHE = HERE.parent / "runs" / "figures"
 DATA = "../shared/data"
 """Real networks and images, from the repository's folder; see CONTRIBUTING.md."""
 
+_STUDY = (
+    "--preset fq-vit++ --weight-observer omse --bias-correction weight --bits w4a8 --dims 1 --points 41 --radius 0.05 "
+    "--images 1000"
+)
 _DEIT = (
     "--model deit_tiny_patch16_224 --weights {data}/weights/deit_tiny_patch16_224.safetensors "
-    "--data {data}/imagenet-mini --resize none --crop 224"
+    "--data {data}/imagenette-mini --calib-data {data}/imagenet-mini --resize none --crop 224"
 )
 _RESNET = (
     "--model {data}/cnn_models.py:resnet20 --weights {data}/weights/resnet20_cifar10.safetensors "
-    "--data {data}/cifar10-mini --resize none --crop 32 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --layers '*'"
+    "--data {data}/cifar10-mini --resize none --crop 32 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
 )
-_LINE = "--dims 1 --points 41 --radius 0.05 --images 500 --infonce-batch 50"
 
 COMMANDS: dict[str, str] = {
-    "deit_line": f"scan {_DEIT} --bits w4a8 --block 5 --dims 1 --points 41 --radius 0.05 --infonce-batch 50",
-    "deit_grid": f"scan {_DEIT} --bits w3a8 --block 5 --points 21 --radius 0.3 --images 100 --infonce-batch 10",
-    "resnet_grid": f"scan {_RESNET} --bits w3a8 --points 15 --radius 0.3 --images 200 --infonce-batch 10",
-    **{
-        f"deit_{bits}_block{block}": f"scan {_DEIT} --bits {bits} --block {block} {_LINE}"
-        for bits in ("w4a8", "w3a8")
-        for block in (0, 5, 10)
-    },
-    "resnet_line": f"scan {_RESNET} --bits w4a8 {_LINE}",
-    "digits_grid": "scan --bits w3a8 --block 1 --points 21 --radius 0.3 --images 200 --infonce-batch 20 --losses all",
-    "digits_search": "compare --methods evolq/released,random,cmaes,adam --seeds 3 --bits w3a8 --block 1 --images 200 "
-    "--search-images 100 --budget 4000 --keep-points",
-    "digits_reliability": "reliability --block 5 --images 100 --points 1",
-    "digits_curvature": "curvature --block 5 --images 32 --infonce-batch 32 --networks surrogate,float-scales "
-    "--steps 16 --probes 2 --trace-products 9 --dtype float32",
+    "deit_block5": f"scan {_DEIT} {_STUDY} --block 5",
+    "deit_block10": f"scan {_DEIT} {_STUDY} --block 10",
+    "resnet20": f"scan {_RESNET} {_STUDY} --layers 'layer2.1.*'",
+    "digits_grid": "scan --bits w3a8 --block 1 --points 15 --radius 0.3 --images 100 --infonce-batch 10 --losses all",
+    "digits_search": "compare --methods evolq/released,random,cmaes --seeds 2 --bits w3a8 --block 1 --images 100 "
+    "--search-images 50 --budget 1500 --keep-points",
+    "digits_reliability": "reliability --block 5 --images 60 --search-images 60 --infonce-batch 60 --points 1 "
+    "--directions 12",
+    "digits_curvature": "curvature --block 5 --images 20 --infonce-batch 20 --networks surrogate --steps 12 --probes 1 "
+    "--trace-products 6 --dtype float32 --lines 2 --radii 6",
 }
 """Name of a run -> the rest of `landscape ...`, without --out."""
 
@@ -91,8 +92,15 @@ def rerun(name: str) -> Path:
         return keep(out, name)
 
 
-def keep(run: Path, name: str) -> Path:
-    """Pack a run for the repository: its points and settings, no parameters of the network that do not move."""
+def keep(run: Path, name: str, images: int | None = None) -> Path:
+    """Pack a run for the repository: its points and settings, no parameters of the network that do not move.
+
+    Args:
+        run: Folder of the run.
+        name: Of the kept run.
+        images: Only the first so many images of a scan (they are those of a scan of so many images: the sets are
+            nested), whole batches of infoNCE; the means are taken anew. All by default.
+    """
     target = KEPT / f"{name}.sqlite.xz"
     with tempfile.TemporaryDirectory() as place:
         database = Path(shutil.copy(run / "run.sqlite", place))
@@ -104,11 +112,29 @@ def keep(run: Path, name: str) -> Path:
             scale = array.removeprefix("quantized/").removesuffix(".scale")
             if not array.endswith(".scale") or f'"{scale}"' not in moved:
                 connection.execute("DELETE FROM arrays WHERE name = ?", (array,))
+        if images is not None:
+            _only(connection, images)
         connection.commit()
         connection.execute("VACUUM")
         connection.close()
         target.write_bytes(lzma.compress(database.read_bytes(), preset=9))
     return target
+
+
+def _only(connection: sqlite3.Connection, images: int) -> None:
+    """Leave the first images of every point, and their means; the float network's means are then unknown."""
+    settings = json.loads(connection.execute("SELECT value FROM meta WHERE key = 'settings'").fetchone()[0])
+    connection.execute(
+        "UPDATE meta SET value = ? WHERE key = 'settings'",
+        (json.dumps({**settings, "images": images}, sort_keys=True),),
+    )
+    connection.execute("DELETE FROM meta WHERE key IN ('float_values', 'image_names')")
+    for point, value, data in connection.execute("SELECT point, name, data FROM point_images").fetchall():
+        kept = np.frombuffer(data, "<f8")[:images]
+        where = (point, value)
+        connection.execute("UPDATE point_images SET data = ? WHERE point = ? AND name = ?", (kept.tobytes(), *where))
+        mean = float(kept.mean()) * (100.0 if value == "top1" else 1.0)
+        connection.execute("UPDATE point_values SET value = ? WHERE point = ? AND name = ?", (mean, *where))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ function openSurface(surface) {
 }
 
 function choose(name, chosen) {
-  state[name] = chosen;
+  state[name] = $(name).value = chosen;
   if (name === "value") showValue();
   else drawCurrent();
 }

@@ -1,4 +1,4 @@
-"""The same plane in three dimensions."""
+"""A search as a film."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from figures.drawing import Figure
 
 FIGURE = Figure(
-    name="fig05_surface_3d",
-    title="The same plane in three dimensions",
-    words=("For readers who like hills; the map below it is the better measure."),
-    runs=("deit_grid",),
-    kind="surface",
+    name="fig16_film",
+    title="A search as a film",
+    words=("The same paths, growing with the budget."),
+    runs=("digits_grid", "digits_search"),
+    kind="animation",
     options={"value": "infonce"},
+    formats=("gif",),
 )
 
 if __name__ == "__main__":

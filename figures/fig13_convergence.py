@@ -10,11 +10,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from figures.drawing import Figure
 
 FIGURE = Figure(
-    name="fig14_convergence",
+    name="fig13_convergence",
     title="Searches at equal budget",
     words=(
         "Best loss so far on the search images against images through the full network; lines are means over "
-        "three seeds, bands reach from the lowest to the highest seed."
+        "seeds, bands reach from the lowest to the highest seed."
     ),
     runs=("digits_search",),
     kind="convergence",

@@ -1,4 +1,4 @@
-"""The noise floor of a plane."""
+"""The same plane in three dimensions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from figures.drawing import Figure
 
 FIGURE = Figure(
-    name="fig06_plane_floor",
-    title="The noise floor of a plane",
-    words=("Measured surface, noise of the same size, and the part that replicates, all in the same colours."),
-    runs=("deit_grid",),
-    kind="floor",
+    name="fig09_plane_3d",
+    title="The same plane in three dimensions",
+    words=("For readers who like hills; the map below it is the better measure."),
+    runs=("digits_grid",),
+    kind="surface",
     options={"value": "infonce"},
 )
 

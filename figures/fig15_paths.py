@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from figures.drawing import Figure
 
 FIGURE = Figure(
-    name="fig16_paths",
+    name="fig15_paths",
     title="Where they went",
     words=(
         "Paths of accepted points over the scanned plane; a larger dot lies farther off it. Most of a search "

@@ -1,4 +1,4 @@
-"""Curvature."""
+"""How far a quadratic model holds."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from figures.drawing import Figure
 
 FIGURE = Figure(
-    name="fig12_spectrum",
-    title="Curvature",
+    name="fig12_quadratic",
+    title="How far a quadratic model holds",
     words=(
-        "Spectral densities of the straight-through surrogate's and of the float network's curvature over the"
-        " scales; ticks are the outer eigenvalues."
+        "R^2 of local models of the loss within a radius. Below a first radius the jumps of code flips hide "
+        "the model, beyond a last it no longer holds."
     ),
     runs=("digits_curvature",),
-    kind="spectrum",
+    kind="fit",
     options={},
 )
 

@@ -1,4 +1,4 @@
-"""A convolutional network for comparison."""
+"""What the searches ended with."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from figures.drawing import Figure
 
 FIGURE = Figure(
-    name="fig09_cnn",
-    title="A convolutional network for comparison",
-    words=("All weight scales of ResNet-20 (CIFAR-10, 3 bits) along two random directions."),
-    runs=("resnet_grid",),
-    kind="heatmap",
+    name="fig14_methods",
+    title="What the searches ended with",
+    words=("Every seed, on the search images and, looked at once at the end, on the test images."),
+    runs=("digits_search",),
+    kind="methods",
     options={"value": "loss"},
 )
 

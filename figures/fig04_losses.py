@@ -10,13 +10,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from figures.drawing import Figure
 
 FIGURE = Figure(
-    name="fig07_losses",
+    name="fig04_losses",
     title="Losses side by side",
     words=(
-        "One plane, all losses. Above each: its rank correlation with the test cross-entropy, and the share "
+        "One line, three losses. Above each: its rank correlation with the test cross-entropy, and the share "
         "of its variance over the points that other images would show again."
     ),
-    runs=("digits_grid",),
+    runs=("deit_block5",),
     kind="losses",
     options={},
 )

@@ -1,4 +1,4 @@
-"""A search as a film."""
+"""The noise floor of a plane."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from figures.drawing import Figure
 
 FIGURE = Figure(
-    name="fig17_film",
-    title="A search as a film",
-    words=("The same paths, growing with the budget."),
-    runs=("digits_grid", "digits_search"),
-    kind="animation",
+    name="fig10_plane_floor",
+    title="The noise floor of a plane",
+    words=("Measured surface, noise of the same size, and the part that replicates, all in the same colours."),
+    runs=("digits_grid",),
+    kind="floor",
     options={"value": "infonce"},
-    formats=("gif",),
 )
 
 if __name__ == "__main__":
