@@ -115,15 +115,15 @@ STUDY = (
     Run("resnet20", "w4a8", "layer2.1.*", 2000, "cifar10"),
     Run("deit", "w4a8", "10", 2000, "imagenette"),
     Run("deit", "w4a8", "5", 2000, "imagenette"),
-    Run("mobilenet", "w4a8", "blocks.3.2.*", 2000, "imagenette"),
     Run("deit", "w3a8", "10", 2000, "imagenette"),
     Run("deit", "w3a8", "5", 2000, "imagenette"),
     Run("resnet20", "w3a8", "layer2.1.*", 2000, "cifar10"),
-    Run("mobilenet", "w3a8", "blocks.3.2.*", 2000, "imagenette"),
     Run("deit", "w4a8", "0", 2000, "imagenette"),
     Run("deit", "w3a8", "0", 2000, "imagenette"),
     Run("deit", "w4a8", "10", 1000, "val"),
     Run("deit", "w4a8", "10", 1000, "imagenette", dims=2),
+    Run("mobilenet", "w4a8", "blocks.4.1.*", 1000, "imagenette"),
+    Run("mobilenet", "w3a8", "blocks.4.1.*", 1000, "imagenette"),
 )
 """In the order in which they are made: what answers the question first, and is cheap, comes first."""
 
