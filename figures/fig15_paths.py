@@ -13,12 +13,12 @@ FIGURE = Figure(
     name="fig15_paths",
     title="Where they went",
     words=(
-        "Paths of accepted points over the scanned plane; a larger dot lies farther off it. Most of a search "
+        "Paths of accepted points on the plane that holds most of their moves; a larger dot lies farther off it. Most of a search "
         "happens off any plane."
     ),
-    runs=("digits_grid", "digits_search"),
+    runs=("digits_search",),
     kind="trajectories",
-    options={"value": "infonce"},
+    options={},
 )
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ FIGURE = Figure(
     name="fig16_film",
     title="A search as a film",
     words=("The same paths, growing with the budget."),
-    runs=("digits_grid", "digits_search"),
+    runs=("digits_search",),
     kind="animation",
-    options={"value": "infonce"},
+    options={},
     formats=("gif",),
 )
 

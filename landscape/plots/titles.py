@@ -17,7 +17,7 @@ class HasSettings(Protocol):
 def surface_title(surface: Surface) -> str:
     """Network, bits and the scales that move; settings that a run lacks are left out."""
     settings = surface.settings
-    network = ", ".join(_words(settings.get(key)) for key in ("model", "bits") if _words(settings.get(key)))
+    network = _network(settings)
     return f"{network or 'quantized network'}: {_moved(settings.get('which'))} of {_where(settings)}"
 
 
@@ -42,13 +42,13 @@ def search_title(runs: Sequence[HasSettings]) -> str:
     """Network and bits of the first search among some runs."""
     found = [run for run in runs if run.settings.get("kind") != "scan"] or list(runs)
     settings = found[0].settings if found else {}
-    network = ", ".join(_words(settings.get(key)) for key in ("model", "bits") if _words(settings.get(key)))
+    network = _network(settings)
     return f"{network or 'quantized network'}: search over quantization scales"
 
 
 def study_title(settings: Mapping[str, Any]) -> str:
     """Network, bits and the scales of a study, from its settings."""
-    network = ", ".join(_words(settings.get(key)) for key in ("model", "bits") if _words(settings.get(key)))
+    network = _network(settings)
     return f"{network or 'quantized network'}: {_moved(settings.get('which'))} of {_where(settings)}"
 
 
@@ -60,6 +60,12 @@ def study_subtitle(settings: Mapping[str, Any], words: str) -> str:
         _phrase("seed {}", settings.get("seed")),
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _network(settings: Mapping[str, Any]) -> str:
+    """Network and bits; of a network of one's own, its file and factory without the folders."""
+    model = _words(settings.get("model")).rpartition("/")[2]
+    return ", ".join(part for part in (model, _words(settings.get("bits"))) if part)
 
 
 def _moved(which: Any) -> str:
