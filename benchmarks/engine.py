@@ -184,8 +184,6 @@ def measure_process(load: Workload, name: str, options: argparse.Namespace) -> R
 
 def probe(options: argparse.Namespace) -> None:
     """What `measure_process` starts: prints one line of JSON."""
-    import resource
-
     from landscape.graph import capture
     from landscape.models import load_model
 
@@ -196,7 +194,7 @@ def probe(options: argparse.Namespace) -> None:
     size, channels = model.preprocessing.size, model.preprocessing.channels
     network = load_quantized(Path(file), capture(model.module, (channels, size, size)))
     few = workload.random_images(8, channels, size, 3)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     first = _timed(lambda: Evaluator(network, few, (), choose_engine(name)[0]).logits(network))
     centre = choose_engine(name)[0](network, None)
     later = min(_timed(lambda: Evaluator(network, few, (), lambda *_: centre).logits(network)) for _ in range(3))
@@ -205,13 +203,22 @@ def probe(options: argparse.Namespace) -> None:
     evaluator = Evaluator(network, many, names, lambda n, s: choose_engine(name)[0](n, s))
     for seed in range(2):
         evaluator.logits(candidate(network, names, seed))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    kilobytes = 1 if sys.platform != "darwin" else 1024
-    print(
-        json.dumps(
-            {"first": first, "later": later, "before": before / kilobytes / 1024, "peak": peak / kilobytes / 1024}
-        )
-    )
+    print(json.dumps({"first": first, "later": later, "before": before, "peak": peak_memory()}))
+
+
+def peak_memory() -> float:
+    """Largest resident size of this process so far, MB.
+
+    Linux's own figure is that of the program alone; the one of ``getrusage`` starts from the parent's size.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        return int(lines["VmHWM"].split()[0]) / 1024
+    import resource
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def to_markdown(report: Row, rows: list[Row], processes: dict[str, Row]) -> str:

@@ -66,11 +66,25 @@ class Evaluator:
         self._shared = _needed(graph, {n.name for n in graph if n.name not in self.changing}, self._border(graph))
         self._chunks = [_Chunk(i, min(i + chunk, len(images))) for i in range(0, len(images), chunk)]
         self.cache = PrefixCache(cache_bytes)
+        self._prepared = False
 
     def _border(self, graph: Graph) -> set[str]:
         """Shared nodes whose values the changing part reads (or the logits, if nothing changes)."""
         read = {name for node in graph if node.name in self.changing for name in node.inputs}
         return {name for name in (read or {graph.output}) if name not in self.changing}
+
+    def _arithmetic_of(self, network: QuantizedNetwork) -> Reference:
+        """The arithmetic of a candidate.
+
+        Candidates take over what the centre has prepared (packed weights, step tables), so the centre must have been
+        through all layers once; evaluating the shared part alone leaves out those behind it.
+        """
+        if network is self.network:
+            return self.centre
+        if not self._prepared:
+            self._run(self.centre, _Chunk(0, 1), self.network.graph.output)
+            self._prepared = True
+        return self._arithmetic(network, self.centre)
 
     def logits(self, network: QuantizedNetwork, progress: Callable[[int], None] | None = None) -> Tensor:
         """Logits of a candidate.
@@ -82,7 +96,7 @@ class Evaluator:
         Returns:
             float64 (images, classes).
         """
-        arithmetic = self.centre if network is self.network else self._arithmetic(network, self.centre)
+        arithmetic = self._arithmetic_of(network)
         logits = []
         for chunk in self._chunks:
             logits.append(as_float(self._run(arithmetic, chunk, self.network.graph.output)))
@@ -119,7 +133,7 @@ class Evaluator:
     def _logits_together(
         self, networks: Sequence[QuantizedNetwork], progress: Callable[[int], None] | None
     ) -> list[Tensor]:
-        arithmetics = [self._arithmetic(network, self.centre) for network in networks]
+        arithmetics = [self._arithmetic_of(network) for network in networks]
         together = Together(self.centre, arithmetics, self.network, networks)
         changing = [node for node in self.network.graph if node.name in self.changing]
         last = {name: node.name for node in changing for name in node.inputs}
@@ -149,7 +163,7 @@ class Evaluator:
         Returns:
             int32 tensors by name, the images first (for views that merge images with windows: their multiples).
         """
-        arithmetic = self._arithmetic(network, self.centre)
+        arithmetic = self._arithmetic_of(network)
         found: dict[str, list[Tensor]] = {name: [] for name in names}
         for chunk in self._chunks:
             if chunk.start >= count:
@@ -174,7 +188,7 @@ class Evaluator:
             Which images, and the values of the kept nodes, of the logits, and of the nodes before the first moving
             scale that are read after it.
         """
-        arithmetic = self.centre if network is self.network else self._arithmetic(network, self.centre)
+        arithmetic = self._arithmetic_of(network)
         graph = self.network.graph
         changing = [node for node in graph if node.name in self.changing]
         border = self._border(graph)
