@@ -13,8 +13,8 @@ FIGURE = Figure(
     name="fig15_paths",
     title="Where they went",
     words=(
-        "Paths of accepted points on the plane that holds most of their moves; a larger dot lies farther off it. Most of a search "
-        "happens off any plane."
+        "Paths of accepted points on the plane that holds most of their moves; a larger dot lies farther off it. "
+        "Most of a search happens off any plane."
     ),
     runs=("digits_search",),
     kind="trajectories",

@@ -64,7 +64,8 @@ def study_subtitle(settings: Mapping[str, Any], words: str) -> str:
 
 def _network(settings: Mapping[str, Any]) -> str:
     """Network and bits; of a network of one's own, its file and factory without the folders."""
-    model = _words(settings.get("model")).rpartition("/")[2]
+    model = _words(settings.get("model"))
+    model = model.rpartition("/")[2] if ".py:" in model else model
     return ", ".join(part for part in (model, _words(settings.get("bits"))) if part)
 
 
