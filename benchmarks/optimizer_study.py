@@ -154,7 +154,7 @@ def _markdown(machine: dict[str, Any], records: dict[str, Any]) -> str:
         "Start: `fq-vit++` with weight correction, MinMax activations from 100 images. Loss: infoNCE against the float",
         "network on 1,000 training images. The 1,000 validation images were looked at once, at the end of each run.",
         "They are an easier sample than all 50,000 (see the data's notes), and one percent is ten images.",
-        "When the layer-wise metrics were tried out, test values of `hessian` were seen, which encouraged the approach;",
+        "When layer-wise metrics were tried out, test values of `hessian` were seen, which encouraged the approach;",
         "settings were not chosen by them, and the guided children of `evolq/ours` were developed on the digits.",
         "A gradient counts three images for each image. Intervals: 95 %, paired bootstrap over images and seeds.",
         f"Machine: {machine['cpu']}, {machine['cores']} cores, shared with other work while this ran;",
