@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batches", default="1,8,32")
     parser.add_argument("--blocks", default="0,5,11")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--note", default="", help="a sentence for the report, such as what else the machine did")
     parser.add_argument("--no-processes", action="store_true", help="leave out memory and time to compile")
     parser.add_argument("--probe", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = [row for batch in _numbers(options.batches) for row in measure(load, engines, batch, options)]
     processes = {} if options.no_processes else {name: measure_process(load, name, options) for name in engines}
     report = {"workload": load.words, "rounds": options.rounds, "machine": workload.machine(), "engines": engines}
+    report["note"] = options.note
     text = to_markdown(report, rows, processes)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "engine.json").write_text(json.dumps({**report, "rows": rows, "processes": processes}, indent=1))
@@ -229,10 +231,11 @@ def to_markdown(report: Row, rows: list[Row], processes: dict[str, Row]) -> str:
         "",
         f"{report['workload']}; {report['rounds']} rounds, baseline and engines in turn within one process.",
         "",
-        f"Machine: {facts['processor']}, {facts['cores']} cores, {', '.join(facts['instruction sets'])}; "
+        f"Machine: {facts['processor']}, threads: {facts['cores']}, {', '.join(facts['instruction sets'])}; "
         f"{'no GPU' if facts['gpu'] is None else facts['gpu']}; {facts['system']}, Python {facts['python']}, "
         f"PyTorch {facts['torch']}.",
         "",
+        *([report["note"], ""] if report["note"] else []),
         *(f"- {words}" for words in report["engines"].values()),
         "",
         "The baseline evaluates a whole candidate whichever block moves.",
