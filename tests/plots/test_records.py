@@ -160,6 +160,14 @@ def test_a_tied_scale_is_spread_over_its_channels_and_zero_points_are_left_out()
     np.testing.assert_array_equal(aligned(trajectory, NAMES, SIZES), [[0.1] * 6 + [0.2] * 2])
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_searches_that_tie_channels_share_a_plane_with_those_that_do_not(order):
+    tied = search("cmaes", steps=30, coordinates=np.linspace(0, 1, 60).reshape(30, 2) ** 2, sizes=(1, 1))
+    plane = principal_plane([search(), tied][::order])
+    assert dict(zip(plane.names, plane.sizes, strict=True)) == dict(zip(NAMES, SIZES, strict=True))
+    assert all(len(part) == 30 for part in plane.project(tied))
+
+
 def test_principal_components_hold_paths_in_a_plane_and_the_start_is_zero():
     generator = np.random.default_rng(0)
     basis, steps = generator.normal(size=(2, 8)), generator.normal(size=(30, 2))

@@ -65,7 +65,7 @@ def scanned_plane(run: Run, trajectories: Sequence[Trajectory]) -> Plane:
             f"the searches moved none of the scales of {run.folder}; scan what they move "
             f"(such as --layers {_example(trajectories)})"
         )
-    more = {n: s for each in trajectories for n, s in _scales(each) if n not in names}
+    more = {name: size for name, size in _largest(trajectories).items() if name not in names}
     wide = np.concatenate([directions, np.zeros((2, sum(more.values())))], axis=1)
     return Plane((*names, *more), (*sizes, *more.values()), wide, X_LABEL, Y_LABEL, "the scanned plane")
 
@@ -78,7 +78,7 @@ def principal_plane(trajectories: Sequence[Trajectory]) -> Plane:
     Raises:
         UserError: No trajectory has coordinates, or none moved.
     """
-    parts = {name: size for each in trajectories for name, size in _scales(each)}
+    parts = _largest(trajectories)
     names, sizes = tuple(parts), tuple(parts.values())
     points = np.concatenate([aligned(each, names, sizes)[each.accepted] for each in trajectories])
     _, strengths, rows = np.linalg.svd(points, full_matrices=False)
@@ -116,6 +116,15 @@ def off_words(largest: float) -> str:
     """How far the paths leave the plane, for below a picture."""
     distance = percent(float(f"{largest:.2g}")).lstrip("+")
     return f"points lie up to {distance} (RMS) off the plane; a larger dot lies farther off"
+
+
+def _largest(trajectories: Sequence[Trajectory]) -> dict[str, int]:
+    """Every scale that a search moved, with its size in the search that did not tie its channels."""
+    sizes: dict[str, int] = {}
+    for trajectory in trajectories:
+        for name, size in _scales(trajectory):
+            sizes[name] = max(size, sizes.get(name, 0))
+    return sizes
 
 
 def _columns(trajectory: Trajectory) -> list[FloatArray]:
