@@ -12,10 +12,12 @@ from figures.drawing import Figure
 FIGURE = Figure(
     name="fig16_film",
     title="A search as a film",
-    words=("The same paths, growing with the budget."),
-    runs=("digits_search",),
+    words=(
+        "The paths over the scanned plane, growing with the budget; nearly all of their moves are off it, so that they hardly leave the centre here."
+    ),
+    runs=("digits_grid", "digits_search"),
     kind="animation",
-    options={},
+    options={"value": "infonce"},
     formats=("gif",),
 )
 
