@@ -13,7 +13,8 @@ FIGURE = Figure(
     name="fig16_film",
     title="A search as a film",
     words=(
-        "The paths over the scanned plane, growing with the budget; nearly all of their moves are off it, so that they hardly leave the centre here."
+        "The paths over the scanned plane, growing with the budget; nearly all of their moves are off it, "
+        "so that they hardly leave the centre here."
     ),
     runs=("digits_grid", "digits_search"),
     kind="animation",
