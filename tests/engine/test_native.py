@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -27,10 +28,17 @@ pytestmark = pytest.mark.skipif(not _AVAILABLE, reason=f"no native engine: {_WHY
 SIZE = 40
 
 
-def random_vit(**options: object) -> nn.Module:
+def random_vit(**options: Any) -> nn.Module:
     """A transformer whose sizes are no multiples of the kernels' blocks."""
     torch.manual_seed(0)
-    sizes = {"img_size": SIZE, "patch_size": 8, "embed_dim": 60, "num_heads": 3, "depth": 2, "num_classes": 7}
+    sizes: dict[str, Any] = {
+        "img_size": SIZE,
+        "patch_size": 8,
+        "embed_dim": 60,
+        "num_heads": 3,
+        "depth": 2,
+        "num_classes": 7,
+    }
     vit = timm.create_model("deit_tiny_patch16_224", **{**sizes, **options})
     for parameter in vit.parameters():
         nn.init.normal_(parameter, std=0.2)
@@ -133,7 +141,7 @@ def test_codes_are_the_same_with_every_instruction_set(
         {"activation_observer": "percentile", "weight_observer": "minmax"},
     ],
 )
-def test_codes_equal_the_reference_in_other_schemes(options: dict[str, str]) -> None:
+def test_codes_equal_the_reference_in_other_schemes(options: dict[str, Any]) -> None:
     assert_same_codes(quantized(random_vit(), **options))
 
 

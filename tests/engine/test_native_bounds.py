@@ -48,7 +48,8 @@ def test_layers_stay_within_their_bound(multiply_add, seed: int, spread: float, 
     totals = generator.integers(-50_000, 50_000, (rows, 1)).astype(np.float64)
     gain = generator.normal(size=outputs) * spread / largest_sum
     offset, bias = generator.normal(size=outputs) * spread / 50_000, generator.normal(size=outputs) * spread
-    tolerance, per_total = bounds.layer_bound(*(torch.from_numpy(v) for v in (gain, offset, bias)), HIGHEST)
+    gains, offsets, biases = (torch.from_numpy(v) for v in (gain, offset, bias))
+    tolerance, per_total = bounds.layer_bound(gains, offsets, biases, HIGHEST)
     base = multiply_add(offset.astype(F), totals.astype(F), bias.astype(F))
     actual = multiply_add(sums.astype(F), gain.astype(F), base).astype(np.float64)
     expected = sums * gain + (totals * offset + bias)
@@ -117,8 +118,8 @@ def test_a_curve_strays_from_the_code_no_farther_than_it_says(name: str, scale: 
     curve = fit_curve(lambda v: function.function(v) / scale + zero, thresholds, codes, HIGHEST)
     if not np.isfinite(curve.stray):
         return
-    ends = curve.start + curve.width * np.array([-10.0, CELLS + 10.0])
-    points = np.concatenate([np.linspace(*ends, 40_001), thresholds, np.nextafter(thresholds, -np.inf)])
+    first, last = curve.start - 10.0 * curve.width, curve.start + (CELLS + 10.0) * curve.width
+    points = np.concatenate([np.linspace(first, last, 40_001), thresholds, np.nextafter(thresholds, -np.inf)])
     expected = table(torch.from_numpy(points)).numpy()
     y = np.clip((points - curve.start) / curve.width, 0.0, CELLS - 2.0**-19)
     cell = y.astype(int)
