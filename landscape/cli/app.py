@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
@@ -52,8 +51,6 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_callback)
     for name in COMMANDS:
-        if find_spec(f"landscape.cli.{name}") is None:  # to be removed once all are there
-            continue
         _add(app, name, getattr(import_module(f"landscape.cli.{name}"), name))
     for point in sorted(entry_points(group=_GROUP), key=lambda found: found.name):
         _add(app, point.name, _load(point))

@@ -38,14 +38,7 @@ def curvature(problem: ProblemOptions, study: CurvatureOptions, engine: EngineOp
     ingredients = gather(with_loss(problem, study.loss))
     say(f"curvature of {study.loss} on {len(ingredients.images)} images, {words}")
     progress = progress_bar()
-    built = build(
-        ingredients,
-        engine=engine.engine,
-        device=engine.device,
-        cache_gb=engine.cache_gb,
-        chunk=engine.chunk,
-        progress=progress,
-    )
+    built = build(ingredients, **vars(engine), progress=progress)
     tell(curvature_study(built, study, progress), record, curvature_lines)
 
 

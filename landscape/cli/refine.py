@@ -31,15 +31,7 @@ def refine(
         check_new_folder(folder)
     progress = progress_bar()
     say(f"run {folder}: {options.lines} lines more than {run}, {len(ingredients.images)} images, {words}")
-    problem = build(
-        ingredients,
-        engine=engine.engine,
-        device=engine.device,
-        cache_gb=engine.cache_gb,
-        chunk=engine.chunk,
-        progress=progress,
-        stored=arrays,
-    )
+    problem = build(ingredients, **vars(engine), progress=progress, stored=arrays)
     add_lines(problem, run, folder, resume=target.resume, progress=progress, **vars(options))
     surface = load_surface(folder)
     from landscape.plots import save_surface, surface_info

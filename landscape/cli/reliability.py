@@ -43,14 +43,7 @@ def reliability(
     images = search_images(ingredients, gradients.search_images)
     say(f"gradients of {study.loss} on {len(images)} images, {len(ingredients.images)} test images, {words}")
     progress = progress_bar()
-    test = build(
-        ingredients,
-        engine=engine.engine,
-        device=engine.device,
-        cache_gb=engine.cache_gb,
-        chunk=engine.chunk,
-        progress=progress,
-    )
+    test = build(ingredients, **vars(engine), progress=progress)
     search = on_images(test, ingredients, images, progress=progress)
     tell(reliability_study(search, test, study, progress), record, reliability_lines)
 

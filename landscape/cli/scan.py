@@ -25,7 +25,7 @@ def scan(problem: ProblemOptions, grid: ScanOptions, engine: EngineOptions, run:
     if run.resume and RunStore.exists(folder):
         with RunStore.open(folder) as store:
             store.check_settings(settings, PLACES)
-            finished = store.status == "finished" or store.get_meta("finished") is not None
+            finished = store.status == "finished"
     else:
         check_new_folder(folder)
         finished = False
@@ -44,15 +44,7 @@ def _compute(ingredients: Ingredients, grid: ScanOptions, engine: EngineOptions,
     if run.resume and RunStore.exists(folder):
         with RunStore.open(folder) as store:
             stored = {name: store.load_array(name) for name in store.array_names()}
-    problem = build(
-        ingredients,
-        engine=engine.engine,
-        device=engine.device,
-        cache_gb=engine.cache_gb,
-        chunk=engine.chunk,
-        progress=progress,
-        stored=stored,
-    )
+    problem = build(ingredients, **vars(engine), progress=progress, stored=stored)
     directions = scan_directions(problem, grid) if stored is None else torch.from_numpy(stored["directions"])
     settings = run_settings(problem.description, grid)
     with open_run(folder, settings, run.resume, problem, directions) as store:
