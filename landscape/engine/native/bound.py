@@ -128,10 +128,10 @@ class BoundPlan:
 
 
 def _shaped(numbers: Tensor, layout: Layout) -> Tensor:
-    """A buffer (images, numbers) as the value that lies in it."""
+    """A buffer (images, ...), contiguous, as the value that lies in it."""
     strides, images = layout.regular(), numbers.shape[0]
     if strides is None:
-        picked = numbers[:, layout.image.reshape(-1)].reshape(images, *layout.image.shape)
+        picked = numbers.reshape(images, -1)[:, layout.image.reshape(-1)].reshape(images, *layout.image.shape)
         return picked.movedim(0, layout.axis)
     view = numbers.as_strided((images, *strides.sizes), (numbers.stride(0), *strides.steps), strides.offset)
     return view.movedim(0, layout.axis)
