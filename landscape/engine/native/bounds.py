@@ -48,6 +48,9 @@ SLACK = 2.0**-30
 LARGEST = 1e28
 """Of a constant, so that no product with an int32 overflows float32."""
 
+LARGEST_SATURATED = 2.0**29
+"""Numbers below it, and their errors, round to int32."""
+
 
 def _largest(values: Tensor | None) -> float:
     return 0.0 if values is None or values.numel() == 0 else float(values.abs().max())
@@ -85,6 +88,33 @@ def sum_bound(a_gain: Tensor, b_gain: Tensor | None, b_largest: float, zero_poin
     """
     terms = (4 * (highest + 2), 4 * zero_point, 5 * b_largest * _largest(b_gain))
     return _bound(*terms, constants=(a_gain, b_gain))
+
+
+def layer_saturates(
+    gain: Tensor, offset: Tensor | None, bias: Tensor, depth: int, largest_weight: int, highest: float
+) -> bool:
+    """Whether a layer's u fits into int32 for all activations, so that packing may clamp it to 0 .. 255.
+
+    Args:
+        gain: G, float64 (outputs,).
+        offset: O, likewise, or None.
+        bias: B, likewise.
+        depth: Inputs of each output.
+        largest_weight: Largest centred code of the weight.
+        highest: The largest code.
+    """
+    largest = depth * 255 * (largest_weight * _largest(gain) + _largest(offset)) + _largest(bias)
+    return highest == 255 and largest < LARGEST_SATURATED
+
+
+def norm_saturates(gain: Tensor, shift: Tensor, highest: float) -> bool:
+    """The same for a LayerNorm, whose normalised numbers do not exceed the square root of the number of channels."""
+    return highest == 255 and math.sqrt(gain.numel()) * _largest(gain) + _largest(shift) < LARGEST_SATURATED
+
+
+def softmax_saturates(scale: Tensor, highest: float) -> bool:
+    """The same for a softmax, whose probabilities do not exceed 1."""
+    return highest == 255 and 1.0 / float(scale) < LARGEST_SATURATED
 
 
 def norm_bound(gain: Tensor, shift: Tensor, highest: float) -> float:

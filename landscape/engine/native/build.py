@@ -20,7 +20,7 @@ SOURCE = Path(__file__).with_name("kernels.cpp")
 SOURCES = sorted((*SOURCE.parent.glob("*.cpp"), *SOURCE.parent.glob("*.h")))
 
 COMMON_FLAGS = (
-    "-std=c++17", "-O3", "-fPIC", "-shared", "-pthread",
+    "-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden",
     "-ffp-contract=off",  # a * b + c stays two roundings, as in the reference
     "-fno-math-errno", "-fno-trapping-math",  # change no value
     "-Wno-psabi",  # vectors are passed between inlined functions only

@@ -13,7 +13,7 @@ _P, _I, _N, _D, _F = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_d
 class Fast(ctypes.Structure):
     """See `Fast` in layer.h."""
 
-    _fields_ = (("gain", _P), ("offset", _P), ("bias", _P), ("tolerance", _F), ("per_total", _F))
+    _fields_ = (("gain", _P), ("offset", _P), ("bias", _P), ("tolerance", _F), ("per_total", _F), ("saturate", _I))
 
 
 class Layer(ctypes.Structure):
@@ -53,7 +53,7 @@ class Norm(ctypes.Structure):
 
     _fields_ = (
         ("width", _N), ("wide", _I), ("zero", _I), ("spread_offset", _D), ("weight", _P), ("bias", _P),
-        ("quantizer", _P), ("gain", _P), ("shift", _P), ("tolerance", _F),
+        ("quantizer", _P), ("gain", _P), ("shift", _P), ("tolerance", _F), ("saturate", _I),
     )  # fmt: skip
 
 
@@ -68,6 +68,7 @@ class Softmax(ctypes.Structure):
 
     _fields_ = (
         ("planes", _P), ("units", _P), ("terms", _P), ("quantizer", _P), ("span", _I), ("tolerance", _F),
+        ("saturate", _I), ("reaches", _I * 16),
     )  # fmt: skip
 
 

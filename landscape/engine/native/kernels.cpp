@@ -308,6 +308,7 @@ void finish(const Layer &l, const int32_t *sums, int32_t row_sum, double *values
 
 }  // namespace
 
+#pragma GCC visibility push(default)
 extern "C" {
 
 void landscape_pack(const uint8_t *w, Index outputs, Index depth, int8_t *packed, int32_t *code_sums) {
@@ -495,3 +496,4 @@ void landscape_pixels(int threads, const uint8_t *pixels, Index images, Index ch
     });
 }
 }
+#pragma GCC visibility pop

@@ -12,6 +12,7 @@ namespace native {
 struct Fast {
     const float *gain, *offset, *bias;  // per output, padded to a multiple of WIDE; offset may be null
     float tolerance, per_total;
+    int32_t saturate;  // |u| is below 2^30 for all activations, and the highest code is 255
 };
 
 struct Layer {
@@ -101,7 +102,7 @@ inline void quantized(const Layer &l, const int32_t *sums, const Row &row, Index
     Floats u[B];
     Ints codes[BLOCKS] = {};
     fast_values<B, S, Offset>(l, sums, row, n, u);
-    uint64_t near = round_to_codes<B>(u, static_cast<float>(q.highest), row.limit, codes);
+    uint64_t near = round_to_codes<B>(u, static_cast<float>(q.highest), l.fast.saturate != 0, row.limit, codes);
     store_codes(codes, to);
     for (near &= first_bits(count); near != 0; near &= near - 1) {
         const int i = lowest_bit(near);
@@ -135,7 +136,7 @@ inline void stepped(const Layer &l, const int32_t *sums, const Row &row, Index n
 #pragma GCC unroll 4
     for (int power = 3; power >= 0; --power)
         EACH(b) u[b] = multiply_add(u[b], x[b], pick(s.coefficients + power * 32, cell[b]));
-    uint64_t near = round_to_codes<B>(u, s.highest, row.limit, codes);
+    uint64_t near = round_to_codes<B>(u, s.highest, s.highest == 255.0f, row.limit, codes);
     store_codes(codes, to);
     for (near &= first_bits(count); near != 0; near &= near - 1) {
         const int i = lowest_bit(near);
@@ -162,7 +163,7 @@ inline void summed_as(const Sum &s, const void *a, const uint8_t *b, const int16
     EACH(i) {
         const Index at = i * LANES;
         const Ints first = Wide ? load(static_cast<const int16_t *>(a) + at) : load(static_cast<const uint8_t *>(a) + at);
-        u[i] = multiply_add(floats(subtract(first, all(s.a_zero))), load(s.a_gain + n + at), zero);
+        u[i] = multiply_add(floats(Wide ? first : subtract(first, all(s.a_zero))), load(s.a_gain + n + at), zero);
     }
     if constexpr (Both) EACH(i) {
         const Index at = i * LANES;
@@ -170,7 +171,7 @@ inline void summed_as(const Sum &s, const void *a, const uint8_t *b, const int16
         u[i] = multiply_add(floats(subtract(second, all(s.b_zero))), load(s.b_gain + n + at), u[i]);
     }
     uint64_t near =
-        round_to_codes<B>(u, static_cast<float>(q.highest), all(tie_limit(s.tolerance)), codes) & first_bits(count);
+        round_to_codes<B, true>(u, static_cast<float>(q.highest), all(tie_limit(s.tolerance)), codes) & first_bits(count);
     const auto exactly = [&](int i) {
         const int32_t first = Wide ? static_cast<const int16_t *>(a)[i] : static_cast<const uint8_t *>(a)[i];
         double x = static_cast<double>(first - s.a_zero) * s.a_scale;

@@ -14,6 +14,7 @@ struct Norm {
     const Quantizer *quantizer;
     const float *gain, *shift;  // weight / scale of the output, bias / scale + zero point; padded
     float tolerance;
+    int32_t saturate;  // see `Fast` in layer.h
 };
 
 inline void row_sums(const Norm &l, const void *from, int64_t &total, int64_t &squares) {
@@ -43,19 +44,33 @@ inline void row_sums(const Norm &l, const void *from, int64_t &total, int64_t &s
     }
 }
 
+struct Statistics {
+    int64_t total;
+    double denominator;
+    float reciprocal;
+};
+
+inline Statistics statistics_of(const Norm &l, const void *from) {
+    Statistics found;
+    int64_t squares;
+    row_sums(l, from, found.total, squares);
+    const double channels = static_cast<double>(l.width), sum = static_cast<double>(found.total);
+    found.denominator = std::sqrt(channels * static_cast<double>(squares) - sum * sum + l.spread_offset);
+    found.reciprocal = static_cast<float>(1.0 / found.denominator);
+    return found;
+}
+
 template <bool Wide>
-inline void normalize_as(const Norm &l, const uint8_t *from, uint8_t *out) {
+inline void normalize_as(const Norm &l, const Statistics &found, const uint8_t *from, uint8_t *out) {
     const Quantizer &q = *l.quantizer;
-    int64_t total, squares;
-    row_sums(l, from, total, squares);
-    const double channels = static_cast<double>(l.width), sum = static_cast<double>(total);
-    const double denominator = std::sqrt(channels * static_cast<double>(squares) - sum * sum + l.spread_offset);
-    const float reciprocal = static_cast<float>(1.0 / denominator);
+    const double channels = static_cast<double>(l.width), sum = static_cast<double>(found.total);
+    const double denominator = found.denominator;
+    const float reciprocal = found.reciprocal;
     // The bound holds for reciprocals that float32 has to full precision; else the float64 expression gives all codes.
     const bool precise = reciprocal > 1e-30f && reciprocal < 1e30f;
     const Floats inverse = all(precise ? reciprocal : 0.0f), limit = all(precise ? tie_limit(l.tolerance) : -1.0f);
     const Ints width = all(static_cast<int32_t>(l.width));
-    const Ints less = all(static_cast<int32_t>(total) + l.zero * static_cast<int32_t>(l.width));
+    const Ints less = all(static_cast<int32_t>(found.total) + l.zero * static_cast<int32_t>(l.width));
     constexpr Index size = Wide ? 2 : 1;
     alignas(64) uint8_t operand[2 * WIDE] = {}, codes[WIDE];
     for (Index n = 0; n < l.width; n += WIDE) {
@@ -73,7 +88,7 @@ inline void normalize_as(const Norm &l, const uint8_t *from, uint8_t *out) {
         EACH(b) numbers[b] = subtract(multiply(numbers[b], width), less);
         EACH(b) u[b] = multiply(floats(numbers[b]), inverse);
         EACH(b) u[b] = multiply_add(u[b], load(l.gain + n + b * LANES), load(l.shift + n + b * LANES));
-        uint64_t near = round_to_codes<B>(u, static_cast<float>(q.highest), limit, rounded_to);
+        uint64_t near = round_to_codes<B>(u, static_cast<float>(q.highest), l.saturate != 0 && precise, limit, rounded_to);
         store_codes(rounded_to, to);
         for (near &= first_bits(count); near != 0; near &= near - 1) {
             const int i = lowest_bit(near);
@@ -85,8 +100,19 @@ inline void normalize_as(const Norm &l, const uint8_t *from, uint8_t *out) {
     }
 }
 
-inline void normalize(const Norm &l, const uint8_t *from, uint8_t *out) {
-    return l.wide ? normalize_as<true>(l, from, out) : normalize_as<false>(l, from, out);
+// Rows, some at a time: first the statistics of all, whose square roots and divisions then overlap.
+inline void normalize(const Norm &l, Index rows, const uint8_t *from, Index stride, uint8_t *out, Index out_stride) {
+    constexpr Index GROUP = 8;
+    Statistics found[GROUP];
+    for (Index first = 0; first < rows; first += GROUP) {
+        const Index count = rows - first < GROUP ? rows - first : GROUP;
+        for (Index r = 0; r < count; ++r) found[r] = statistics_of(l, from + (first + r) * stride);
+        for (Index r = 0; r < count; ++r) {
+            const uint8_t *row = from + (first + r) * stride;
+            uint8_t *to = out + (first + r) * out_stride;
+            l.wide ? normalize_as<true>(l, found[r], row, to) : normalize_as<false>(l, found[r], row, to);
+        }
+    }
 }
 
 }  // namespace native

@@ -5,6 +5,7 @@ Each function takes quantizers and what else the step depends on, and returns a 
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import torch
@@ -58,7 +59,8 @@ def _layer(
         _padded(weight.code_sums * -x_zero), _padded(shift) if bool(shift.any()) else None, gain, offset, weight.bias,
         _padded32(gain / scale), None if fast_offset is None else _padded32(fast_offset), _padded32(bias),
     ]  # fmt: skip
-    fast = Fast(address(arrays[5]), address(arrays[6]), address(arrays[7]), tolerance, per_total)
+    saturates = bounds.layer_saturates(gain / scale, fast_offset, bias, weight.depth, LARGEST_CENTRED, highest)
+    fast = Fast(address(arrays[5]), address(arrays[6]), address(arrays[7]), tolerance, per_total, saturates)
     layer = Layer(weight.depth, outputs, x_zero, address(weight.packed), *(address(a) for a in arrays[:5]), fast)
     return layer, [weight.packed, *arrays]
 
@@ -145,6 +147,7 @@ def norm_struct(node: Node, x: ActivationQuantizer, out: ActivationQuantizer) ->
         width, x.exponents is not None, _zero_of(x), spread_offset, address(weight), address(bias),
         _struct_at(quantizer), address(arrays[0]), address(arrays[1]),
         bounds.norm_bound(gain, shift, CodeRange(out.bits).qmax),
+        bounds.norm_saturates(gain, shift, CodeRange(out.bits).qmax),
     )  # fmt: skip
     return Held(struct, (quantizer, weight, bias, *arrays))
 
@@ -156,11 +159,14 @@ def softmax_struct(table: SoftmaxTable, out: ActivationQuantizer) -> Held:
     terms = table.terms[distances].contiguous()
     units = (terms * 2.0**40).to(torch.int64)
     planes = torch.stack([(units >> (8 * plane)) & 255 for plane in range(6)]).to(torch.uint8).contiguous()
-    # A row's sum is at least 1, so p / scale <= term / scale; below 0.49 it rounds to the code of zero.
-    span = int((terms / out.scale > 0.49).sum())
+    # With a sum of terms from 2^i on, p / scale <= term / 2^i / scale; below 0.49 it rounds to the code of zero.
+    reaches = [int((terms / 2.0**i / out.scale > 0.49).sum()) for i in range(16)]
     floats = terms.float()
     tolerance = bounds.softmax_bound(out.scale, float(out.zero_point), CodeRange(out.bits).qmax)
-    struct = Softmax(address(planes), address(units), address(floats), _struct_at(quantizer), span, tolerance)
+    struct = Softmax(
+        address(planes), address(units), address(floats), _struct_at(quantizer), reaches[0], tolerance,
+        bounds.softmax_saturates(out.scale, CodeRange(out.bits).qmax), (ctypes.c_int32 * 16)(*reaches),
+    )  # fmt: skip
     return Held(struct, (planes, units, floats, quantizer))
 
 
@@ -197,7 +203,8 @@ def _product(
     tolerance, per_total = bounds.layer_bound(fast_gain, None, bias, CodeRange(out.bits).qmax)
     shift = torch.full((outputs,), 128 - _zero_of(b), dtype=torch.int32)
     arrays = [_padded(shift), gain, _padded32(fast_gain), _padded32(bias)]
-    fast = Fast(address(arrays[2]), None, address(arrays[3]), tolerance, per_total)
+    saturates = bounds.layer_saturates(fast_gain, None, bias, depth, LARGEST_CENTRED, CodeRange(out.bits).qmax)
+    fast = Fast(address(arrays[2]), None, address(arrays[3]), tolerance, per_total, saturates)
     layer = Layer(depth, outputs, _zero_of(a), None, None, address(arrays[0]), address(gain), None, None, fast)
     return Held(Product(layer, _zero_of(b), _struct_at(quantizer)), (*arrays, quantizer))
 

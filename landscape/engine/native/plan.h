@@ -44,7 +44,10 @@ inline void cut(const Patches &p, const uint8_t *from, uint8_t *to) {
                     const uint8_t *line = from + c * p.channel_stride + row * p.row_stride;
                     const bool inside = row >= 0 && row < p.height;
                     if (inside && left >= 0 && left + p.kernel_width <= p.width && p.wide == 1 && p.column_stride == 1) {
-                        std::memcpy(to, line + left, static_cast<size_t>(p.kernel_width));
+                        if (p.kernel_width == 16)
+                            std::memcpy(to, line + left, 16);
+                        else
+                            std::memcpy(to, line + left, static_cast<size_t>(p.kernel_width));
                         continue;
                     }
                     for (Index j = 0; j < p.kernel_width; ++j) {
@@ -84,9 +87,7 @@ inline void run_step(const Step &step, uint8_t *const (&at)[4], uint8_t *scratch
                          {at[3] + g[5], g[6]}, scratch);
     }
     case Kind::norm:  // rows, then offset and stride of input, output
-        for (Index r = 0; r < g[0]; ++r)
-            normalize(*static_cast<const Norm *>(step.parameters), at[0] + g[1] + r * g[2], at[3] + g[3] + r * g[4]);
-        return;
+        return normalize(*static_cast<const Norm *>(step.parameters), g[0], at[0] + g[1], g[2], at[3] + g[3], g[4]);
     case Kind::attention: {  // heads, queries, then offset and strides by head and token of q, k, v, output
         const auto heads = [&](int i) { return Heads{at[i] + g[2 + 3 * i], g[3 + 3 * i], g[4 + 3 * i]}; };
         return attend(*static_cast<const Attention *>(step.parameters), g[0], g[1], heads(0), heads(1), heads(2),

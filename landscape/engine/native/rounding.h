@@ -40,11 +40,12 @@ inline float tie_limit(float tolerance) { return 0.5f - tolerance - 0x1p-24f; }
 // For every block, one operation after the other: then the processor finds independent operations side by side.
 #define EACH(b) _Pragma("GCC unroll 4") for (int b = 0; b < B; ++b)
 
-// Rounds 16 B numbers to codes. Returns the bits of those too near to a tie.
-template <int B>
+// Rounds 16 B numbers to codes. Returns the bits of those too near to a tie. Where the numbers are known to fit into
+// int32 and the highest code is 255, clamping is left to `store_codes`.
+template <int B, bool Clamp>
 inline uint64_t round_to_codes(Floats (&u)[B], float highest, Floats limit, Ints (&codes)[4]) {
     Floats rests[B];
-    EACH(b) u[b] = clamp(u[b], highest);
+    if constexpr (Clamp) EACH(b) u[b] = clamp(u[b], highest);
     EACH(b) codes[b] = rounded(u[b]);
     EACH(b) rests[b] = rest(u[b]);
     Floats most = rests[0];
@@ -54,6 +55,11 @@ inline uint64_t round_to_codes(Floats (&u)[B], float highest, Floats limit, Ints
     uint64_t near = 0;
     for (int b = 0; b < B; ++b) near |= static_cast<uint64_t>(beyond(rests[b], limit)) << b * LANES;
     return near;
+}
+
+template <int B>
+inline uint64_t round_to_codes(Floats (&u)[B], float highest, bool saturate, Floats limit, Ints (&codes)[4]) {
+    return saturate ? round_to_codes<B, false>(u, highest, limit, codes) : round_to_codes<B, true>(u, highest, limit, codes);
 }
 
 inline int lowest_bit(uint64_t bits) { return __builtin_ctzll(bits); }

@@ -53,13 +53,15 @@ inline bool rounding_is_right(Numbers &random) {
     for (auto &number : x) number = static_cast<float>(random.next() % 270000) / 1000.0f - 7.0f;
     x[5] = 3.5f, x[40] = 254.5f;
     for (int b = 0; b < 4; ++b) u[b] = load(x + b * LANES);
-    const uint64_t near = round_to_codes<4>(u, 255.0f, all(tie_limit(0.01f)), codes);
+    const bool saturate = random.next() % 2 == 0;
+    const uint64_t near = round_to_codes<4>(u, 255.0f, saturate, all(tie_limit(0.01f)), codes);
     uint8_t bytes[WIDE];
     store_codes(codes, bytes);
     for (int i = 0; i < WIDE; ++i) {
         const float clamped = x[i] < 0.0f ? 0.0f : x[i] > 255.0f ? 255.0f : x[i];
         const float whole = std::nearbyintf(clamped);
-        const bool close = std::fabs(clamped - whole) > 0.49f;
+        const float exact = saturate ? x[i] : clamped;
+        const bool close = std::fabs(exact - std::nearbyintf(exact)) > 0.49f;
         if (close != ((near >> i & 1) != 0) || bytes[i] != static_cast<uint8_t>(whole)) return false;
     }
     return true;
@@ -76,7 +78,8 @@ inline bool softmax_is_right(Numbers &random, Index width) {
     }
     const double scale = 1.0 / 255.0, inverse = 255.0;
     const Quantizer quantizer{&scale, &inverse, nullptr, 3.0, 255.0};
-    const Softmax s{planes.data(), units.data(), terms.data(), &quantizer, CODES, 1e-3f};
+    Softmax s{planes.data(), units.data(), terms.data(), &quantizer, CODES, 1e-3f, 0, {}};
+    for (auto &reach : s.reaches) reach = CODES;
     const Index stride = padded(width, 64);
     std::vector<uint8_t> rows(static_cast<size_t>(2 * stride)), kept, tables(2 * CODES, 3), out(rows.size());
     for (auto &x : rows) x = static_cast<uint8_t>(random.next());

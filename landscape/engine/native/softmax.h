@@ -19,6 +19,8 @@ struct Softmax {
     const Quantizer *quantizer;
     int32_t span;  // distances from here on give the code of zero
     float tolerance;
+    int32_t saturate;     // see `Fast` in layer.h
+    int32_t reaches[16];  // the same as the span, for sums of terms from 2^i on
 };
 
 // Codes by distance; `codes` holds the code of zero from `span` (padded) on already.
@@ -27,12 +29,17 @@ inline void codes_of_distances(const Softmax &s, int64_t sum, uint8_t *codes) {
     const double unit = 0x1p-40, total = static_cast<double>(sum) * unit;
     const Floats gain = all(static_cast<float>(1.0 / (total * q.scale[0])));
     const Floats zero = all(static_cast<float>(q.zero_point)), limit = all(tie_limit(s.tolerance));
+    const int32_t reach = s.reaches[std::ilogb(total)];
     for (Index d = 0; d < s.span; d += WIDE) {
+        if (d >= reach) {
+            std::memset(codes + d, static_cast<int>(q.zero_point), WIDE);
+            continue;
+        }
         constexpr int B = 4;
         Floats u[B];
         Ints rounded_to[B];
         EACH(b) u[b] = multiply_add(load(s.terms + d + b * LANES), gain, zero);
-        uint64_t near = round_to_codes<B>(u, static_cast<float>(q.highest), limit, rounded_to);
+        uint64_t near = round_to_codes<B>(u, static_cast<float>(q.highest), s.saturate != 0, limit, rounded_to);
         store_codes(rounded_to, codes + d);
         for (; near != 0; near &= near - 1) {
             const Index i = d + lowest_bit(near);

@@ -51,7 +51,7 @@ inline uint32_t beyond(Floats x, Floats limit) {  // bits of the numbers of larg
     return _mm512_cmp_ps_mask(_mm512_abs_ps(x), limit, _CMP_GT_OQ);
 }
 
-// 64 integers 0 .. 255.
+// 64 integers as codes 0 .. 255, the nearest where they are none.
 inline void store_codes(const Ints (&x)[4], uint8_t *to) {
     const Ints low = _mm512_packs_epi32(x[0], x[1]), high = _mm512_packs_epi32(x[2], x[3]);
     const Ints order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -102,9 +102,20 @@ inline Floats clamp(Floats x, float highest) {
     x = x > 0.0f ? x : all(0.0f);
     return x < highest ? x : all(highest);
 }
+// The trick with ROUNDER_32 holds for small numbers only; beyond these all are clamped to the same codes anyway.
+inline Floats clamp_to_codes(Floats x) {
+    x = x > -1024.0f ? x : all(-1024.0f);
+    return x < 1024.0f ? x : all(1024.0f);
+}
 inline Ints truncated(Floats x) { return __builtin_convertvector(x, Ints); }
-inline Ints rounded(Floats x) { return __builtin_convertvector((x + ROUNDER_32) - ROUNDER_32, Ints); }
-inline Floats rest(Floats x) { return x - ((x + ROUNDER_32) - ROUNDER_32); }
+inline Ints rounded(Floats x) {
+    x = clamp_to_codes(x);
+    return __builtin_convertvector((x + ROUNDER_32) - ROUNDER_32, Ints);
+}
+inline Floats rest(Floats x) {
+    x = clamp_to_codes(x);
+    return x - ((x + ROUNDER_32) - ROUNDER_32);
+}
 inline Floats larger_magnitude(Floats a, Floats b) {
     a = a > 0.0f ? a : -a, b = b > 0.0f ? b : -b;
     return a > b ? a : b;
@@ -120,7 +131,7 @@ inline uint32_t beyond(Floats x, Floats limit) {
 }
 inline void store_codes(const Ints (&x)[4], uint8_t *to) {
     for (int b = 0; b < 4; ++b)
-        for (int i = 0; i < LANES; ++i) to[b * LANES + i] = static_cast<uint8_t>(x[b][i]);
+        for (int i = 0; i < LANES; ++i) to[b * LANES + i] = static_cast<uint8_t>(x[b][i] < 0 ? 0 : x[b][i] < 255 ? x[b][i] : 255);
 }
 inline void store(Ints x, int16_t *to) {
     for (int i = 0; i < LANES; ++i) to[i] = static_cast<int16_t>(x[i]);
