@@ -45,7 +45,6 @@ void tile(const uint8_t *a, Index stride, const int8_t *w, Index depth4, const i
 #define STORE(r, b) \
     if constexpr (M > r && B > b) _mm512_storeu_si512(sums + r * WIDE + b * LANES, t##r##b);
 #define STORE_ROW(r) STORE(r, 0) STORE(r, 1) STORE(r, 2) STORE(r, 3)
-#pragma GCC unroll 4
     for (Index k = 0; k < depth4; k += 4) {
         LOAD(0) LOAD(1) LOAD(2) LOAD(3)
         ROW(0, a + k) ROW(1, a + stride + k) ROW(2, a + 2 * stride + k)
