@@ -2,6 +2,10 @@
 
 The float network runs over the calibration images in small batches (twice where an observer needs the range first),
 and every observer sees the values of its node as they pass; nothing is kept but the observers' statistics.
+
+Ranges that do not hold zero are widened to it (**ours**). In the released networks there are none but the softmax's,
+which is left as released; but the kernels of depthwise convolutions often have one sign, and the gates of
+squeeze-and-excite are all positive, and the released rule would clip their largest values.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ from landscape.quant.scheme import FLOAT_BITS, Scheme
 BATCH = 8
 """Images at a time during calibration."""
 
-OBSERVERS: dict[str, Callable[[CodeRange], Observer]] = {
+OBSERVERS: dict[str, Callable[..., Observer]] = {
     "minmax": MinMaxObserver,
     "ema": EMAObserver,
     "percentile": PercentileObserver,
@@ -103,9 +107,10 @@ def _weight_quantizer(weight: Tensor, scheme: Scheme) -> WeightQuantizer:
     code_range = CodeRange(scheme.weight_bits, signed=scheme.weight_codes == "signed")
     rows = weight.reshape(1, -1) if scheme.weight_scales == "tensor" else weight
     if scheme.weight_observer == "minmax":
-        found = minmax_weight(rows, code_range)
+        found = minmax_weight(rows, code_range, include_zero=True)
     else:
-        found = omse_weight(rows, code_range, shared_ratio=scheme.weight_observer == "omse-shared")
+        shared = scheme.weight_observer == "omse-shared"
+        found = omse_weight(rows, code_range, shared_ratio=shared, include_zero=True)
     scale, zero_point = _rounded(found.scale), found.zero_point - code_range.qmin
     return WeightQuantizer(scheme.weight_bits, *(v.expand(weight.shape[0]).clone() for v in (scale, zero_point)))
 
@@ -175,7 +180,7 @@ def _observer(graph: Graph, name: str, place: Placement, scheme: Scheme) -> Obse
     code_range = CodeRange(place.bits, signed=signed)
     if place.kind == "ptf":
         return PowerOfTwoFactorObserver(code_range, channel_axis=place.channel_axis)
-    return OBSERVERS[scheme.activation_observer](code_range)
+    return OBSERVERS[scheme.activation_observer](code_range, include_zero=graph[name].op != "softmax")
 
 
 def _observe(observer: Observer, node: Node, value: Tensor, number: int) -> None:

@@ -148,12 +148,13 @@ class PercentileObserver(EMAObserver):
         return low, high
 
 
-def minmax_weight(weight: Tensor, code_range: CodeRange) -> QParams:
+def minmax_weight(weight: Tensor, code_range: CodeRange, *, include_zero: bool = False) -> QParams:
     """MinMax parameters of a weight, one scale and zero point per output channel (**released**).
 
     Args:
         weight: shape (out, ...), any floating dtype.
         code_range: the codes.
+        include_zero: widen each range to hold zero, see ``choose_qparams`` (**ours**).
 
     Returns:
         Parameters of shape (out,).
@@ -162,7 +163,7 @@ def minmax_weight(weight: Tensor, code_range: CodeRange) -> QParams:
         ValueError: if the weight has no value per channel, or holds NaN or infinity.
     """
     rows = weight_rows(weight)
-    return choose_qparams(rows.amin(1), rows.amax(1), code_range)
+    return choose_qparams(rows.amin(1), rows.amax(1), code_range, include_zero=include_zero)
 
 
 def weight_rows(weight: Tensor) -> Tensor:

@@ -92,7 +92,9 @@ class OMSEObserver(MinMaxObserver):
         return QParams(candidates.scale[best], candidates.zero_point[best])
 
 
-def omse_weight(weight: Tensor, code_range: CodeRange, *, shared_ratio: bool = False) -> QParams:
+def omse_weight(
+    weight: Tensor, code_range: CodeRange, *, shared_ratio: bool = False, include_zero: bool = False
+) -> QParams:
     """Squared-error search for a weight, one scale and zero point per output channel.
 
     Every candidate is evaluated on every value. The first of equal candidates wins.
@@ -102,6 +104,7 @@ def omse_weight(weight: Tensor, code_range: CodeRange, *, shared_ratio: bool = F
         code_range: the codes.
         shared_ratio: one shrink ratio for all channels, the best for the whole layer (**released**), instead of the
             best one for each channel (**ours**).
+        include_zero: widen each range to hold zero before shrinking, see ``choose_qparams`` (**ours**).
 
     Returns:
         Parameters of shape (out,).
@@ -110,7 +113,10 @@ def omse_weight(weight: Tensor, code_range: CodeRange, *, shared_ratio: bool = F
         ValueError: if the weight has no value per channel, or holds NaN or infinity.
     """
     rows = weight_rows(weight)
-    candidates = _shrunken_ranges(rows.amin(1), rows.amax(1), code_range)
+    low, high = rows.amin(1), rows.amax(1)
+    if include_zero:
+        low, high = low.clamp(max=0.0), high.clamp(min=0.0)
+    candidates = _shrunken_ranges(low, high, code_range)
     height = max(1, _CACHED_VALUES // rows.shape[1])
     errors = torch.cat(
         [

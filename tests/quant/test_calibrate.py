@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from landscape.engine import Evaluator
 from landscape.errors import UserError
+from landscape.graph import capture
 from landscape.quant import calibrate
-from landscape.quant.calibrate import float_values, passes_over_images, quantize_network
+from landscape.quant.calibrate import float_values, passes_over_images, quantize_network, quantize_weights
 from landscape.quant.qparams import CodeRange
 from landscape.quant.scheme import PRESETS, Scheme, preset
 from tests.quant.networks import drawn, graph, quantized, weight_of
@@ -142,3 +143,36 @@ def test_values_that_are_not_finite_are_named_with_their_layer() -> None:
 def test_no_images_are_refused() -> None:
     with pytest.raises(UserError, match="no calibration images"):
         quantize_network(graph(), W4A8, drawn(0), False)
+
+
+@pytest.mark.parametrize("observer", ["minmax", "omse", "omse-shared"])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_rows_of_one_sign_are_not_clipped(observer: str, sign: float) -> None:
+    network = capture(OneSigned(sign).eval(), (1, 8, 8))
+    found = quantize_weights(network, replace(W4A8.with_bits("w8a8"), weight_observer=observer))["conv"]
+    weight = network["conv"].weight
+    assert weight is not None
+    values = (found.codes(weight) - found.zero_point.reshape(-1, 1, 1, 1)) * found.scale.reshape(-1, 1, 1, 1)
+    assert float((values - weight).abs().max()) <= 0.55 * float(found.scale.max())
+
+
+def test_gates_are_not_clipped() -> None:
+    network = capture(OneSigned(1.0).eval(), (1, 8, 8))
+    found = quantize_network(network, W4A8, drawn(), False).activations["gate"]
+    values = float_values(network, drawn().normalized(dtype=torch.float64))
+    highest = max(float(value.max()) for node, value in values if node.name == "gate")
+    assert (255 - float(found.zero_point)) * float(found.scale) == pytest.approx(highest, rel=1e-6)
+
+
+class OneSigned(nn.Module):
+    """A convolution whose weights lie between 0.5 and 1, or the negatives, and a sigmoid far above zero."""
+
+    def __init__(self, sign: float) -> None:
+        super().__init__()
+        self.conv, self.gate, self.head = nn.Conv2d(1, 4, 3), nn.Sigmoid(), nn.Linear(4, 5)
+        with torch.no_grad():
+            self.conv.weight.copy_(sign * torch.linspace(0.5, 1.0, 36).reshape(4, 1, 3, 3))
+            self.conv.bias.fill_(4.0 if sign > 0 else 16.0)  # type: ignore[union-attr]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.gate(self.conv(x) / 4).mean((2, 3)))
