@@ -169,6 +169,8 @@ def table_rows(name: str) -> Iterator[tuple[str, Scheme, int]]:
     for bits in BITS:
         for label in PRESETS:
             yield label, preset(label).with_bits(bits), CALIBRATION
+        if name == "mobilenetv1":
+            yield "default, output corrected", replace(preset("default").with_bits(bits), bias_correction="output"), 200
         if name == "deit_tiny":
             corrected = replace(preset("fq-vit++").with_bits(bits), bias_correction="weight")
             yield "fq-vit++ with bias correction", corrected, 100

@@ -49,7 +49,8 @@ class Scheme:
         softmax: Codes of the softmax output: ``uniform``, or ``log2`` with an integer exponential (Log-Int-Softmax,
             **released**).
         bias_correction: ``weight`` re-centres and re-scales each dequantized output channel to the float weight's mean
-            and standard deviation (**released**); ``output`` moves the bias by the mean output error; or ``none``.
+            and standard deviation (**released**); ``output`` moves the bias by the mean output error, far better for
+            depthwise convolutions at few bits; or ``none``.
         input: ``quantized`` to 8-bit codes by the activation observer, ``exact`` (an 8-bit image is kept as it is), or
             ``auto``: exact where mean and standard deviation are 0.5, quantized elsewhere (**released**).
     """
