@@ -3,9 +3,10 @@
     python -m benchmarks.roughness_study scan --minutes 8     # again until all runs are there
     python -m benchmarks.roughness_study report               # the tables, from what is stored
 
-Lines of 41 points, +-5 % of the scales, and a small plane, of DeiT-Tiny (blocks 0, 5, 10), MobileNetV1 and ResNet-20
-(one block of each, where as many codes flip). A run goes on where it stopped. Every table on fewer images takes the
-first so many of the same run. ``benchmarks/results/roughness.md`` and ``.json`` hold what was found.
+Lines of 41 points, +-5 % of the scales, and planes of 21 x 21, of DeiT-Tiny (blocks 0, 5, 10), MobileNetV1 and
+ResNet-20 (one block of each, where as many codes flip); three directions where networks are compared. A run goes on
+where it stopped. Every table on fewer images takes the first so many of the same run. ``roughness.md`` and ``.json`` in
+``benchmarks/results/`` hold what was found.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class Run:
         images: How many.
         label: What the images are; key of `DATA`.
         dims: 1 or 2.
+        seed: Of the direction.
     """
 
     network: str
@@ -76,17 +78,19 @@ class Run:
     images: int
     label: str
     dims: int = 1
+    seed: int = 0
 
     @property
     def points(self) -> int:
         """Along each direction."""
-        return 41 if self.dims == 1 else 9
+        return 41 if self.dims == 1 else 21
 
     @property
     def name(self) -> str:
         """Of the folder."""
         part = "".join(c if c.isalnum() else "-" for c in self.part)
-        return f"{self.network}-{self.bits}-{part}-{self.label}-{self.dims}d"
+        seed = f"-seed{self.seed}" if self.seed else ""
+        return f"{self.network}-{self.bits}-{part}-{self.label}-{self.dims}d{seed}"
 
     def problem(self) -> dict[str, Any]:
         """Options of the problem."""
@@ -98,7 +102,8 @@ class Run:
 
     def command(self) -> str:
         """The same on the command line."""
-        options = {**self.problem(), "dims": self.dims, "points": self.points, "out": RUNS / self.name}
+        options = {**self.problem(), "dims": self.dims, "points": self.points, "seed": self.seed}
+        options["out"] = RUNS / self.name
         words = [f"--{name.replace('_', '-')} {_word(value)}" for name, value in options.items()]
         return "landscape scan " + " ".join(words)
 
@@ -121,8 +126,13 @@ STUDY = (
     Run("deit", "w4a8", "0", 2000, "imagenette"),
     Run("deit", "w3a8", "0", 2000, "imagenette"),
     Run("deit", "w4a8", "10", 1000, "val"),
+    Run("deit", "w4a8", "5", 1000, "val"),
     Run("deit", "w4a8", "10", 1000, "imagenette", dims=2),
-    Run("mobilenet", "w4a8", "blocks.4.1.*", 1000, "imagenette"),
+    *(Run("deit", "w4a8", "5", 2000, "imagenette", seed=seed) for seed in (1, 2)),
+    *(Run("resnet20", "w4a8", "layer2.1.*", 2000, "cifar10", seed=seed) for seed in (1, 2)),
+    Run("resnet20", "w4a8", "layer2.1.*", 1000, "cifar10", dims=2),
+    *(Run("deit", "w4a8", "10", 2000, "imagenette", seed=seed) for seed in (1, 2)),
+    *(Run("mobilenet", "w4a8", "blocks.4.1.*", 1000, "imagenette", seed=seed) for seed in (0, 1, 2)),
     Run("mobilenet", "w3a8", "blocks.4.1.*", 1000, "imagenette"),
 )
 """In the order in which they are made: what answers the question first, and is cheap, comes first."""
@@ -174,7 +184,7 @@ def compute(run: Run, deadline: Deadline) -> None:
     ingredients = gather(ProblemOptions(**run.problem()))
     teacher = _teacher(run, ingredients, deadline)
     problem = build(ingredients, stored={**_quantized(run, deadline), "teacher": teacher})
-    grid = ScanOptions(dims=run.dims, points=run.points)
+    grid = ScanOptions(dims=run.dims, points=run.points, seed=run.seed)
     settings = run_settings(problem.description, grid)
     with open_run(RUNS / run.name, settings, True, problem, scan_directions(problem, grid)) as store:
         directions = torch.from_numpy(store.load_array("directions"))
@@ -260,6 +270,7 @@ def rows_of(run: Run) -> list[dict[str, Any]]:
                     "bits": run.bits,
                     "part": run.part,
                     "data": run.label,
+                    "seed": run.seed,
                     "dims": surface.dims,
                     "step": float(np.diff(surface.alpha).mean()),
                     "value": value,
@@ -307,7 +318,7 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
         roots = {key: max(found[key], 0.0) ** 0.5 for key in ("measured", "floor", "estimate", "low", "high")}
         needed = found["images_needed"]
         cells = [
-            f"{row['network']} {row['bits']}, {row['data']}{', plane' if row['dims'] == 2 else ''}",
+            f"{row['network']} {row['bits']}, {row['data']}{_kind(row)}",
             f"block {row['part']}" if row["part"].isdigit() else row["part"],
             f"{100 * row['flip_rate']:.1f} %",
             f"{100 * row['step']:.3g} %",
@@ -324,6 +335,10 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+def _kind(row: dict[str, Any]) -> str:
+    return (", plane" if row["dims"] == 2 else "") + (f", direction {row['seed']}" if row["seed"] else "")
 
 
 def measures_table(run: Run) -> list[str]:
