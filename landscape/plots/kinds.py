@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from landscape.curvature.records import CurvatureReport
 from landscape.errors import UserError
@@ -44,6 +44,7 @@ from landscape.plots.studies import Study
 from landscape.plots.titles import search_title
 from landscape.plots.vtk import write_vtk
 from landscape.reliability.records import ReliabilityReport
+from landscape.surface import Surface
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class PlotOptions:
         cut: Of a grid, the line through the centre along direction 1 or 2, for --kind line.
         level: Coverage of intervals.
         seed: Of random halves of the images.
+        images_are: What the images are, for labels, in place of "test" (of the split val) or "training", for folders
+            whose val holds something else.
         width: Inches; by default a column (3.5) or a page (7.2) of a paper.
     """
 
@@ -64,6 +67,7 @@ class PlotOptions:
     cut: int = 1
     level: float = 0.95
     seed: int = 0
+    images_are: str | None = None
     width: float | None = None
 
     def __post_init__(self) -> None:
@@ -109,8 +113,14 @@ def default_kind(runs: Sequence[Source]) -> str:
     return "convergence"
 
 
+def _scanned(runs: Sequence[Source], kind: str, options: PlotOptions) -> Surface:
+    """The surface of the first scan, its settings saying what the images are."""
+    surface = first_scan(runs, kind).surface
+    return replace(surface, settings={**surface.settings, "images_are": options.images_are})
+
+
 def _line(runs: Sequence[Source], options: PlotOptions) -> Picture:
-    surface = first_scan(runs, "line").surface
+    surface = _scanned(runs, "line", options)
     info = surface_info(cut(surface, options.cut), surface.names, options.level)
     return _of_surface(info, options)
 
@@ -140,29 +150,29 @@ def _surface(runs: Sequence[Source], options: PlotOptions) -> Picture:
 
 
 def _losses(runs: Sequence[Source], options: PlotOptions) -> Picture:
-    info = losses_info(first_scan(runs, "losses").surface, level=options.level)
+    info = losses_info(_scanned(runs, "losses", options), level=options.level)
     return Picture(info, lambda: draw_losses(info, width=options.width), lambda: draw_losses_interactive(info))
 
 
 def _floor(runs: Sequence[Source], options: PlotOptions) -> Picture:
-    info = floor_info(first_scan(runs, "floor").surface, options.value, options.seed)
+    info = floor_info(_scanned(runs, "floor", options), options.value, options.seed)
     return Picture(info, lambda: draw_floor(info, width=options.width), lambda: draw_floor_interactive(info))
 
 
 def _flips(runs: Sequence[Source], options: PlotOptions) -> Picture:
-    info = flips_info(first_scan(runs, "flips").surface, options.value, options.level)
+    info = flips_info(_scanned(runs, "flips", options), options.value, options.level)
     return Picture(info, lambda: draw_flips(info, width=options.width), lambda: draw_flips_interactive(info))
 
 
 def _vtk(runs: Sequence[Source], options: PlotOptions) -> Picture:
-    surface = first_scan(runs, "vtk").surface
+    surface = _scanned(runs, "vtk", options)
     info = surface_info(surface, surface.names, options.level)
     info.chosen(options.value)
     return Picture(info, None, None, {"vts": lambda path: write_vtk(info, path, options.value)})
 
 
 def _grid_info(runs: Sequence[Source], options: PlotOptions, kind: str) -> SurfaceInfo:
-    surface = first_scan(runs, kind).surface
+    surface = _scanned(runs, kind, options)
     if surface.beta is None:
         raise UserError(f"--kind {kind} needs a grid, and this run is a line; take --kind line, or scan with --dims 2")
     return surface_info(surface, surface.names, options.level)

@@ -13,6 +13,7 @@ from landscape.plots.info import SurfaceInfo, ValueText, percent, value_text, wr
 from landscape.plots.paper import draw_surface
 from landscape.plots.screen import draw_surface_interactive
 from landscape.plots.style import DPI
+from landscape.plots.titles import image_words
 from landscape.surface import BETTER, Surface
 from landscape.trajectory import Trajectory
 
@@ -107,7 +108,7 @@ def _change(start: float, end: float, text: ValueText) -> str:
 
 
 def _summary_row(surface: Surface, name: str) -> str:
-    text = value_text(name)
+    text = value_text(name).on(image_words(surface.settings))
     z = surface.values[name] * text.factor
     float_level = (surface.reference.get("float") or {}).get(name, np.nan) * text.factor
     numbers = [float_level, float(z[surface.centre_index])]
@@ -134,12 +135,13 @@ def _notes(info: SurfaceInfo) -> str:
         f"<b>Axes.</b> The scales are s = s0 {formula}, with {directions} of unit RMS; an axis shows the coordinate "
         f"in percent. At {reach} the logarithms of the scales have moved by {reach.lstrip('+')} in the RMS over all "
         "moved scales. Zero, the cross, is the calibrated network.",
-        "<b>Values.</b> Means over the test images. The code-flip rate is the share of integer codes that differ from "
-        "the centre's. infoNCE compares the logits with the float network's and "
+        f"<b>Values.</b> Means over the {html.escape(info.images_are)} images. The code-flip rate is the share of "
+        "integer codes that differ from the centre's. infoNCE compares the logits with the float network's and "
         "is shown times 2T. Lower is better for both losses, higher for top-1.",
     ]
     if any(shown.low is not None for shown in info.values.values()):
-        images = f"{info.images:,} test images" if info.images else "test images"
+        kind = f"{html.escape(info.images_are)} images"
+        images = f"{info.images:,} {kind}" if info.images else kind
         parts.append(
             f"<b>Intervals.</b> {100 * info.level:g}% paired bootstrap over the {images}, of a point's value minus the "
             "centre's, one point at a time. A difference whose interval holds zero may belong to these images alone; "

@@ -26,7 +26,7 @@ def surface_subtitle(surface: Surface) -> str:
     settings = surface.settings
     parts = [
         _phrase("direction: {}" if surface.dims == 1 else "directions: {}", settings.get("direction")),
-        _phrase("{} test images", settings.get("images")),
+        _images(settings),
         _phrase("{} calibration images", settings.get("calib_images")),
         _phrase("seed {}", settings.get("seed")),
         " x ".join(str(n) for n in surface.shape) + " points",
@@ -36,6 +36,15 @@ def surface_subtitle(surface: Surface) -> str:
         computed = surface.computed
         parts.append(f"unfinished: {computed.sum()} of {computed.size} points computed")
     return ", ".join(part for part in parts if part)
+
+
+def image_words(settings: Mapping[str, Any]) -> str:
+    """What the images of a run are, in a word for labels: "test" (of the split ``val``) or "training".
+
+    A setting ``images_are`` goes before both: a folder ``val`` may hold something else than the test images of a data
+    set.
+    """
+    return str(settings.get("images_are") or {"train": "training"}.get(str(settings.get("split")), "test"))
 
 
 def search_title(runs: Sequence[HasSettings]) -> str:
@@ -79,6 +88,14 @@ def _where(settings: Mapping[str, Any]) -> str:
     if block:
         return f"block {block}"
     return f"layers {layers}" if layers else "the network"
+
+
+def _images(settings: Mapping[str, Any]) -> str:
+    """How many images of what kind, and the folder they come from (its last part and the split), if any is named."""
+    count = _phrase("{} images", settings.get("images"))
+    data = _words(settings.get("data")).rstrip("/").rpartition("/")[2]
+    folder = f" ({data}/{_words(settings.get('split')) or 'val'})" if data else ""
+    return count.replace(" images", f" {image_words(settings)} images{folder}")
 
 
 def _phrase(pattern: str, value: Any) -> str:

@@ -70,6 +70,7 @@ def _value_data(surface: Surface, info: SurfaceInfo, shown: ValueInfo, level: fl
         "low": None if shown.low is None else packed(shown.low, exact=False),
         "high": None if shown.high is None else packed(shown.high, exact=False),
         "centre": _finite(shown.centre),
+        "levels": shown.levels,
         "best": None if shown.best is None else list(shown.best.index),
         "float": None if shown.float_level is None else _finite(shown.float_level),
         "spread": float(finite.std()) if finite.size else None,

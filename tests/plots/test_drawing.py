@@ -8,11 +8,20 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.collections import QuadMesh
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from PIL import Image
 
 from landscape.errors import UserError
-from landscape.plots import draw_surface, draw_surface_interactive, save_surface, surface_info, surface_page
+from landscape.plots import (
+    draw_contours,
+    draw_contours_interactive,
+    draw_surface,
+    draw_surface_interactive,
+    save_surface,
+    surface_info,
+    surface_page,
+)
 from landscape.plots.paper.axes import edges
 from landscape.plots.style import PaperFigure
 from landscape.surface import Surface
@@ -108,6 +117,19 @@ def test_cells_without_a_value_are_hatched_and_named():
     assert np.ma.count_masked(figure.axes[0].collections[0].get_array()) == 15
     assert "no finite value" in _texts(figure)
     assert "no finite value" not in _texts(draw_surface(surface_info(grid())))
+
+
+def test_contour_lines_are_left_out_where_a_value_has_few_levels():
+    info = surface_info(grid(9, 9))
+    loss, top1 = draw_surface(info).axes
+    assert any(isinstance(each, ContourSet) for each in loss.collections)
+    assert not any(isinstance(each, ContourSet) for each in top1.collections)
+    assert info.values["top1"].levels_words in [text.get_text() for text in top1.get_legend().get_texts()]
+    assert isinstance(draw_contours(info, "top1").axes[0].collections[0], QuadMesh)
+    assert isinstance(draw_contours(info, "loss").axes[0].collections[0], ContourSet)
+    screen = draw_contours_interactive(info, "top1")
+    assert screen.data[0].type == "heatmap" and "13 distinct values" in screen.layout.title.text
+    assert draw_contours_interactive(info, "loss").data[0].type == "contour"
 
 
 def test_uneven_cells_meet_halfway():

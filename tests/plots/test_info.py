@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from landscape.errors import UserError
-from landscape.plots import surface_info
-from landscape.plots.info import percent
+from landscape.plots import surface_info, surface_page
+from landscape.plots.info import few_levels, percent
 from landscape.surface import Surface
 from tests.plots.surfaces import SETTINGS, grid, line, with_gaps
 
@@ -20,6 +20,36 @@ def test_labels_name_the_quantity_and_its_unit():
         "infonce": "test infoNCE, x 2T (nats)",
         "flip_rate": "code-flip rate (% of codes)",
     }
+
+
+@pytest.mark.parametrize(
+    ("settings", "word", "where"),
+    [
+        ({}, "test", ""),
+        ({"split": "val", "data": "/a/imagenet-mini/"}, "test", " (imagenet-mini/val)"),
+        ({"split": "train", "data": "pictures"}, "training", " (pictures/train)"),
+        ({"split": "val", "images_are": "held-out"}, "held-out", ""),
+    ],
+)
+def test_labels_say_what_the_images_are(settings, word, where):
+    info = surface_info(grid(settings={**SETTINGS, **settings}))
+    assert info.values["loss"].text.label == f"{word} cross-entropy (nats)"
+    assert info.values["flip_rate"].text.label == "code-flip rate (% of codes)"
+    assert f"40 {word} images{where}," in info.subtitle
+    assert f"{word} images" in surface_page(info)
+
+
+def test_a_value_with_few_levels_is_known_to_be_so():
+    info = surface_info(grid(9, 9))
+    assert (info.values["loss"].levels, info.values["loss"].levels_words) == (0, "")
+    levels = len(np.unique(info.values["top1"].z))
+    assert 1 < levels < 20 and info.values["top1"].levels == levels
+    assert info.values["top1"].levels_words == f"{levels} distinct values: no contour lines"
+
+
+@pytest.mark.parametrize(("z", "levels"), [([1.0, 1.0, 2.0, 2.0, np.nan], 2), ([1.0, 2.0, 2.0], 0), ([1.0, 1.0], 0)])
+def test_levels_are_few_where_points_share_them(z, levels):
+    assert few_levels(np.array(z)) == levels
 
 
 def test_values_are_those_of_the_surface_in_the_unit_of_the_label():

@@ -28,7 +28,7 @@ from tests.report.runs import stored_scan
 
 
 def test_a_loss_has_its_words_and_an_unknown_one_its_name():
-    assert value_text("infonce@0.5").label == "test infoNCE at T = 0.5, x 2T (nats)"
+    assert value_text("infonce@0.5").on("test").label == "test infoNCE at T = 0.5, x 2T (nats)"
     assert value_text("kl").unit == "nats"
     assert value_text("top1").change_label == "change of top-1 (points)"
     assert value_text("brier").label == "brier"

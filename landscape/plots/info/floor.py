@@ -10,7 +10,7 @@ from landscape.bootstrap import FloatArray
 from landscape.errors import UserError
 from landscape.plots.info.split import Bands, halves, replicating_part, replicating_share
 from landscape.plots.info.words import X_LABEL, Y_LABEL, ValueText, value_text, written
-from landscape.plots.titles import surface_subtitle, surface_title
+from landscape.plots.titles import image_words, surface_subtitle, surface_title
 from landscape.roughness.estimate import FEWEST_UNITS
 from landscape.roughness.noise_floor import axes_of
 from landscape.roughness.replication import replication_of_units
@@ -90,7 +90,8 @@ def floor_info(surface: Surface, name: str = "loss", seed: int = 0) -> FloorInfo
         UserError: There is no per-image data, too few points or images, or a value that is not finite.
     """
     units = _units(surface, name)
-    text, factor = value_text(name), 1.0 if name == "top1" else value_text(name).factor
+    text = value_text(name).on(image_words(surface.settings))
+    factor = 1.0 if name == "top1" else text.factor
     samples = units.samples * factor
     axes = axes_of(surface)
     lengths = tuple(float((axis[-1] - axis[0]) * len(axis) / (len(axis) - 1)) for axis in axes)

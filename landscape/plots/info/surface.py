@@ -10,8 +10,22 @@ import numpy as np
 from landscape.bootstrap import FloatArray
 from landscape.errors import UserError
 from landscape.plots.info.words import X_LABEL, Y_LABEL, ValueText, value_text, written
-from landscape.plots.titles import surface_subtitle, surface_title
+from landscape.plots.titles import image_words, surface_subtitle, surface_title
 from landscape.surface import BETTER, VALUE_NAMES, Surface, SurfacePoint
+
+FEWEST_LEVELS = 20
+"""Contour lines through a value with fewer levels are stairs of the lines' own making."""
+
+
+def few_levels(z: FloatArray) -> int:
+    """How many levels a value has, if they are too few for contour lines; else 0.
+
+    Top-1 on 200 images comes in steps of half a percent: there are two to `FEWEST_LEVELS` levels, each on two points
+    or more on average.
+    """
+    finite = z[np.isfinite(z)]
+    levels = len(np.unique(finite))
+    return levels if 1 < levels < FEWEST_LEVELS and 2 * levels <= finite.size else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +41,7 @@ class ValueInfo:
         centre: Value at the centre; NaN if not computed.
         best: The best computed point; None if there is none or the value has no better or worse.
         float_level: Value of the untouched float network; None if unknown.
+        levels: Number of distinct values where they are too few for contour lines (`few_levels`), else 0.
     """
 
     name: str
@@ -37,6 +52,12 @@ class ValueInfo:
     centre: float
     best: SurfacePoint | None
     float_level: float | None
+    levels: int = 0
+
+    @property
+    def levels_words(self) -> str:
+        """Why there are no contour lines; empty where there are."""
+        return f"{self.levels} distinct values: no contour lines" if self.levels else ""
 
     @property
     def limits(self) -> tuple[float, float] | None:
@@ -74,7 +95,8 @@ class SurfaceInfo:
         subtitle: Where the numbers come from: direction, images, seed, points.
         values: What can be shown, in the order of the buttons.
         centre_index: Position of the calibrated network on the grid.
-        images: Number of test images behind the intervals; None if unknown.
+        images: Number of images behind the intervals; None if unknown.
+        images_are: What they are, in a word: "test", "training".
         level: Coverage of the intervals.
     """
 
@@ -87,6 +109,7 @@ class SurfaceInfo:
     values: Mapping[str, ValueInfo]
     centre_index: tuple[int, ...]
     images: int | None
+    images_are: str
     level: float
 
     def chosen(self, name: str) -> ValueInfo:
@@ -121,6 +144,7 @@ def surface_info(surface: Surface, values: Sequence[str] = VALUE_NAMES, level: f
         values={name: _value_info(surface, name, level) for name in values},
         centre_index=surface.centre_index,
         images=_image_count(surface, values),
+        images_are=image_words(surface.settings),
         level=level,
     )
 
@@ -128,7 +152,7 @@ def surface_info(surface: Surface, values: Sequence[str] = VALUE_NAMES, level: f
 def _value_info(surface: Surface, name: str, level: float) -> ValueInfo:
     if name not in surface.values:
         raise UserError(f"this surface has no value '{name}'; it has {', '.join(surface.values)}")
-    text = value_text(name)
+    text = value_text(name).on(image_words(surface.settings))
     z = surface.values[name] * text.factor
     low = high = None
     if name in surface.per_image:
@@ -143,6 +167,7 @@ def _value_info(surface: Surface, name: str, level: float) -> ValueInfo:
         centre=float(z[surface.centre_index]),
         best=_best(surface, name),
         float_level=None if float_level is None else float(float_level) * text.factor,
+        levels=few_levels(z),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MINUS = "\N{MINUS SIGN}"
 X_LABEL = "relative change of the scales along d1 (RMS)"
@@ -21,6 +21,7 @@ class ValueText:
         unit: Unit of the shown numbers.
         factor: From the unit of `Surface.values` to the shown one.
         decimals: Digits after the point in text.
+        of_images: Whether the label says what the images are.
     """
 
     label: str
@@ -28,6 +29,11 @@ class ValueText:
     unit: str
     factor: float = 1.0
     decimals: int = 4
+    of_images: bool = False
+
+    def on(self, images: str) -> ValueText:
+        """The same, its label saying on what images: "test cross-entropy (nats)"."""
+        return replace(self, label=f"{images} {self.label}") if self.of_images and images else self
 
     @property
     def change_label(self) -> str:
@@ -37,9 +43,9 @@ class ValueText:
 
 
 VALUE_TEXTS: Mapping[str, ValueText] = {
-    "loss": ValueText("test cross-entropy (nats)", "cross-entropy", "nats"),
-    "top1": ValueText("test top-1 (%)", "top-1", "%", decimals=2),
-    "infonce": ValueText("test infoNCE, x 2T (nats)", "infoNCE", "nats", decimals=5),
+    "loss": ValueText("cross-entropy (nats)", "cross-entropy", "nats", of_images=True),
+    "top1": ValueText("top-1 (%)", "top-1", "%", decimals=2, of_images=True),
+    "infonce": ValueText("infoNCE, x 2T (nats)", "infoNCE", "nats", decimals=5, of_images=True),
     "mse": ValueText("squared error of the logits (mean over classes)", "MSE", "squared logits"),
     "kl": ValueText("KL divergence from the float network (nats)", "KL", "nats", decimals=5),
     "cosine": ValueText("cosine distance of the logits (0 to 2)", "cosine", "1", decimals=6),
@@ -54,7 +60,7 @@ def value_text(name: str) -> ValueText:
         return VALUE_TEXTS[name]
     base, _, temperature = name.partition("@")
     if base == "infonce" and temperature:
-        return ValueText(f"test infoNCE at T = {temperature}, x 2T (nats)", f"infoNCE T={temperature}", "nats", 1.0, 5)
+        return ValueText(f"infoNCE at T = {temperature}, x 2T (nats)", f"infoNCE T={temperature}", "nats", 1.0, 5, True)
     return ValueText(name, name, "")
 
 

@@ -12,6 +12,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from landscape.bootstrap import FloatArray
+from landscape.plots.info.surface import few_levels
 from landscape.plots.info.words import MINUS, percent
 
 NO_VALUE: dict[str, Any] = {"facecolor": "0.88", "edgecolor": "0.6", "hatch": "/////"}
@@ -69,9 +70,9 @@ def cells(
 
 
 def contours(axes: Axes, x: FloatArray, y: FloatArray, z: FloatArray, count: int = 7) -> None:
-    """Thin lines of equal value, where there are any."""
+    """Thin lines of equal value, where there are any and the value has levels enough (`few_levels`)."""
     shown = np.ma.masked_invalid(z.T)
-    if shown.count() and shown.max() > shown.min() and min(shown.shape) > 1:
+    if shown.count() and not few_levels(z) and shown.max() > shown.min() and min(shown.shape) > 1:
         levels = MaxNLocator(count).tick_values(float(shown.min()), float(shown.max()))
         axes.contour(x, y, shown, levels=levels, colors="black", linewidths=0.35, alpha=0.5)
 

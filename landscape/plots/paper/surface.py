@@ -63,6 +63,8 @@ def draw_surface(info: SurfaceInfo, value: str = "loss", *, width: float | None 
 def draw_contours(info: SurfaceInfo, value: str = "loss", *, width: float | None = None) -> Figure:
     """Draw one value of a grid as filled contours with written levels, a column wide.
 
+    A value with few distinct levels is drawn as cells, and the legend says so.
+
     Raises:
         UserError: If the record has no such value, or is a line.
     """
@@ -134,8 +136,8 @@ def _draw_grid(info: SurfaceInfo, y: FloatArray, shown: ValueInfo, width: float 
     return figure
 
 
-def _draw_heat_map(axes: Axes, info: SurfaceInfo, y: FloatArray, shown: ValueInfo) -> None:
-    draw_cells(axes, info, y, shown)
+def _draw_heat_map(axes: Axes, info: SurfaceInfo, y: FloatArray, shown: ValueInfo, y_label: str | None = None) -> None:
+    draw_cells(axes, info, y, shown, y_label)
     _legend(axes, shown, line=False)
 
 
@@ -150,6 +152,9 @@ def draw_cells(axes: Axes, info: SurfaceInfo, y: FloatArray, shown: ValueInfo, y
 
 
 def _draw_levels(axes: Axes, info: SurfaceInfo, y: FloatArray, shown: ValueInfo) -> None:
+    if shown.levels:
+        _draw_heat_map(axes, info, y, shown, info.y_label)
+        return
     z = np.ma.masked_invalid(shown.z.T)
     axes.patch.set(**NO_VALUE)
     if z.count() and z.max() > z.min() and min(z.shape) > 1:
@@ -192,4 +197,7 @@ def _legend(axes: Axes, shown: ValueInfo, *, line: bool) -> None:
     if not line and not np.isfinite(shown.z).all():
         handles.append(Patch(**NO_VALUE, linewidth=0.3))
         labels.append("no finite value")
+    if not line and shown.levels:
+        handles.append(Line2D([], [], linestyle="none"))
+        labels.append(shown.levels_words)
     legend_above(axes, handles, 1 if line else 2, labels=labels)

@@ -26,7 +26,7 @@ Restyle = dict[str, list[Any]]
 
 
 def draw_contours_interactive(info: SurfaceInfo, value: str = "loss") -> go.Figure:
-    """One value of a grid as filled contours with written levels.
+    """One value of a grid as filled contours with written levels; one with few distinct levels as cells.
 
     Raises:
         UserError: The record has no such value, or is a line.
@@ -37,17 +37,19 @@ def draw_contours_interactive(info: SurfaceInfo, value: str = "loss") -> go.Figu
     state = _grid_state(info, info.y, shown)
     flat = {"hovertemplate": "%{text}<extra></extra>"}
     levels = {"coloring": "heatmap", "showlabels": True, "labelfont": {"size": 10, "color": "white"}}
-    colours = {"colorscale": "Cividis" if shown.name == "top1" else "Viridis", "contours": levels, "ncontours": 14}
+    look: dict[str, Any] = {"contours": levels, "ncontours": 14} if not shown.levels else {"hoverongaps": False}
+    colours = "Cividis" if shown.name == "top1" else "Viridis"
     figure = go.Figure(
-        go.Contour(x=state["x"][0], y=state["y"][0], z=state["z"][0], text=state["text"][0], **colours, **flat,
-                   colorbar={"title": {"text": shown.text.label, "side": "right"}})
+        (go.Heatmap if shown.levels else go.Contour)(
+            x=state["x"][0], y=state["y"][0], z=state["z"][0], text=state["text"][0], colorscale=colours, **look,
+            **flat, colorbar={"title": {"text": shown.text.label, "side": "right"}})
     )  # fmt: skip
     for trace, look in ((2, marker("cross", "white")), (3, marker("star", ORANGE))):
         entries = {name: entry[trace] for name, entry in state.items() if entry[trace] is not None}
         figure.add_trace(go.Scatter(**entries, mode="markers", marker=look, **flat))
     figure.update_xaxes(title_text=info.x_label, tickformat=TICKS, showgrid=False, zeroline=False)
     figure.update_yaxes(title_text=info.y_label, tickformat=TICKS, showgrid=False, zeroline=False)
-    dress(figure, info.title, info.subtitle, 760)
+    dress(figure, info.title, "; ".join(filter(None, (info.subtitle, shown.levels_words))), 760)
     figure.update_layout(plot_bgcolor=GAP, legend={"orientation": "h", "y": -0.13, "x": 0})
     return figure
 

@@ -111,11 +111,15 @@ function gridFigure(surface, value, layer, view, chosen) {
       aspectmode: "cube", camera: { eye: { x: 1.5, y: 1.5, z: 1.1 } } };
     return { data: [{ type: "surface", ...look }, ...marks], layout: { scene, showlegend: false, uirevision: "3d" } };
   }
-  const kind = view === "contour"
+  const stairs = view === "contour" && value.levels > 0 && ["value", "change"].includes(layer);
+  const kind = view === "contour" && !stairs
     ? { type: "contour", ncontours: 14, contours: { showlabels: true, labelfont: { size: 10, color: "white" } } }
     : { type: "heatmap", hoverongaps: false };
   const axes = { xaxis: { ...title(surface.x_label), constrain: "domain" }, yaxis: { ...title(surface.y_label), scaleanchor: "x", constrain: "domain" } };
-  return { data: [{ ...kind, ...look }, ...marks], layout: { ...axes, plot_bgcolor: "#dddddd", showlegend: false } };
+  const note = { text: `${value.levels} distinct values: cells in place of contour lines`, showarrow: false, xref: "paper",
+    yref: "paper", x: 0, y: 1, xanchor: "left", yanchor: "bottom" };
+  const layout = { ...axes, plot_bgcolor: "#dddddd", showlegend: false, annotations: stairs ? [note] : [] };
+  return { data: [{ ...kind, ...look }, ...marks], layout };
 }
 
 function colours(value, layer, numbers) {
