@@ -1,4 +1,4 @@
-"""The native engine: kernels in C++, compiled on first use, for AVX512-VNNI, AVX2 or any processor."""
+"""The native engine: kernels in C++, compiled on first use, for AMX, AVX512-VNNI, AVX2 or any processor."""
 
 from __future__ import annotations
 

@@ -19,9 +19,6 @@ from landscape.engine.values import Value
 if TYPE_CHECKING:
     from landscape.engine.native.engine import Native
 
-_ROWS = 6
-"""Rows of activations that a kernel takes at once, as in products.h."""
-
 
 class _Step(ctypes.Structure):
     _fields_ = (
@@ -65,7 +62,8 @@ class BoundPlan:
     def _scratch_of(self, index: int) -> int:
         parameters, kind = self._parameters[index], self._plan.steps[index].kind
         if kind == LAYER and isinstance(parameters, Held):
-            return _ROWS * (int(parameters.struct.layer.depth) + 64)
+            self._kernels.landscape_rows.restype = ctypes.c_int64
+            return int(self._kernels.landscape_rows()) * (int(parameters.struct.layer.depth) + 64)
         if kind == ATTENTION and isinstance(parameters, Held):
             self._kernels.landscape_attention_scratch.restype = ctypes.c_int64
             return int(self._kernels.landscape_attention_scratch(parameters.pointer))

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+
+from landscape.engine.native.processor import processor_flags, tiles_denied
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 SOURCES = sorted((*SOURCE.parent.glob("*.cpp"), *SOURCE.parent.glob("*.h")))
@@ -26,24 +27,31 @@ COMMON_FLAGS = (
     "-Wno-psabi",  # vectors are passed between inlined functions only
 )  # fmt: skip
 
+_AVX512 = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni")
 _AVX512_FLAGS = (
     "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mavx2", "-mfma",
     "-mprefer-vector-width=512",
 )  # fmt: skip
+_VBMI, _VBMI_FLAGS = (*_AVX512, "avx512vbmi"), (*_AVX512_FLAGS, "-mavx512vbmi")
 
 INSTRUCTION_SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "avx512": (
-        ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni", "avx512vbmi"),
-        (*_AVX512_FLAGS, "-mavx512vbmi"),
-    ),
-    "avx512_vnni": (("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"), _AVX512_FLAGS),
+    "amx": (("amx_tile", "amx_int8", *_VBMI), (*_VBMI_FLAGS, "-mamx-tile", "-mamx-int8", "-DLANDSCAPE_AMX")),
+    "avx512": (_VBMI, _VBMI_FLAGS),
+    "avx512_vnni": (_AVX512, _AVX512_FLAGS),
     "avx2": (("avx2", "fma"), ("-mavx2", "-mfma")),
     "generic": ((), ()),
 }
-"""Best first: what the processor must have (words of Linux's cpuinfo), and the compiler's flags. AMX is not used."""
+"""Best first: what the processor must have (words of Linux's cpuinfo), and the compiler's flags."""
+
+EMULATED = "amx_emulated"
+"""The kernels of ``amx`` with its instructions in plain C++, on the best other set: for tests, only when asked for."""
 
 ISA_VARIABLE = "LANDSCAPE_NATIVE_ISA"
-"""Environment variable that asks for one of `INSTRUCTION_SETS` in place of the best."""
+"""Environment variable that asks for one of `INSTRUCTION_SETS`, or for `EMULATED`, in place of the best."""
+
+
+_RIGHT, _ILLEGAL = 1, 2
+"""Verdicts of the self-test, as in selftest.h."""
 
 
 class NativeUnavailable(RuntimeError):  # noqa: N818 - it says what is the case
@@ -51,9 +59,18 @@ class NativeUnavailable(RuntimeError):  # noqa: N818 - it says what is the case
 
 
 def instruction_sets() -> list[str]:
-    """Those that this processor has, best first."""
-    found = _processor_flags()
-    return [name for name, (needed, _) in INSTRUCTION_SETS.items() if found.issuperset(needed)]
+    """Those that this machine has, best first."""
+    return [name for name in INSTRUCTION_SETS if why_not(name) is None]
+
+
+def why_not(name: str) -> str | None:
+    """Why this machine does not have an instruction set, or None."""
+    found = processor_flags()
+    lacking = [word for word in INSTRUCTION_SETS[name][0] if word not in found]
+    if lacking:
+        return f"not {name}: this processor has no {', '.join(lacking)}"
+    denied = tiles_denied() if name == "amx" else None
+    return None if denied is None else f"not {name}: {denied}"
 
 
 def chosen_instruction_set() -> str:
@@ -62,9 +79,10 @@ def chosen_instruction_set() -> str:
     Raises:
         NativeUnavailable: The one asked for is unknown or not there, or none can be used.
     """
-    available, wanted = instruction_sets(), os.environ.get(ISA_VARIABLE)
+    wanted = os.environ.get(ISA_VARIABLE)
     if wanted is None:
         return usable_instruction_set()[0]
+    available = [*instruction_sets(), EMULATED]
     if wanted not in available:
         raise NativeUnavailable(f"{ISA_VARIABLE}={wanted} is not to be had here; there are {', '.join(available)}")
     return wanted
@@ -73,15 +91,27 @@ def chosen_instruction_set() -> str:
 @cache
 def usable_instruction_set() -> tuple[str, tuple[str, ...]]:
     """The best that can be used, and why better ones were passed over."""
+    _compiler()
     reasons: list[str] = []
-    for name in instruction_sets():
-        try:
-            load(name)
-        except NativeUnavailable as error:
-            reasons.append(str(error))
-        else:
-            return name, tuple(reasons)
-    raise NativeUnavailable(reasons[0])
+    for name in INSTRUCTION_SETS:
+        reason = why_not(name)
+        if reason is None:
+            try:
+                load(name)
+            except NativeUnavailable as error:
+                reason = f"not {name}: {error}"
+            else:
+                return name, tuple(reasons)
+        reasons.append(reason)
+    raise NativeUnavailable("; ".join(reasons))
+
+
+def compiler_flags(instruction_set: str) -> list[str]:
+    """The compiler's flags for one of `INSTRUCTION_SETS`, or for `EMULATED`."""
+    if instruction_set == EMULATED:
+        best = next(name for name in instruction_sets() if name != "amx")
+        return [*COMMON_FLAGS, *INSTRUCTION_SETS[best][1], "-DLANDSCAPE_AMX", "-DLANDSCAPE_AMX_EMULATED"]
+    return [*COMMON_FLAGS, *INSTRUCTION_SETS[instruction_set][1]]
 
 
 @cache
@@ -89,10 +119,10 @@ def load(instruction_set: str) -> ctypes.CDLL:
     """The kernels for an instruction set, compiled if that has not been done before.
 
     Raises:
-        NativeUnavailable: There is no C++ compiler, or it fails.
+        NativeUnavailable: There is no C++ compiler, it fails, or the kernels do not pass their self-test.
     """
     compiler = _compiler()
-    flags = [*COMMON_FLAGS, *INSTRUCTION_SETS[instruction_set][1]]
+    flags = compiler_flags(instruction_set)
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
     sources = [path.name + path.read_text() for path in SOURCES]
     key = hashlib.sha256("\0".join([*sources, *flags, version]).encode()).hexdigest()[:16]
@@ -103,8 +133,11 @@ def load(instruction_set: str) -> ctypes.CDLL:
         kernels = ctypes.CDLL(str(library))
     except OSError as error:
         raise NativeUnavailable(f"the compiled kernels cannot be loaded: {error}") from error
-    if kernels.landscape_self_test() != 1:
-        raise NativeUnavailable(f"the {instruction_set} kernels fail their self-test on this processor or compiler")
+    verdict = kernels.landscape_self_test()
+    if verdict == _ILLEGAL:
+        raise NativeUnavailable("its kernels use an instruction that this processor refuses")
+    if verdict != _RIGHT:
+        raise NativeUnavailable("its kernels fail their self-test on this processor or compiler")
     return kernels
 
 
@@ -135,14 +168,3 @@ def _compiler() -> str:
         if path is not None:
             return path
     raise NativeUnavailable("there is no C++ compiler (c++, g++ or clang++, or set CXX)")
-
-
-@cache
-def _processor_flags() -> frozenset[str]:
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return frozenset()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), ()))

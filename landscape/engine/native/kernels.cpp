@@ -484,7 +484,9 @@ Index landscape_attention_scratch(const native::Attention *attention) { return n
 
 void landscape_quantize_weight(int threads, const native::WeightJob *job) { native::quantize_weight(threads, *job); }
 
-int landscape_self_test() { return native::self_test() ? 1 : 0; }
+int landscape_self_test() { return static_cast<int>(native::self_test_guarded()); }
+
+Index landscape_rows() { return native::ROWS; }
 
 // Codes of pixels (images, channels, area) from a table (channels, 256).
 void landscape_pixels(int threads, const uint8_t *pixels, Index images, Index channels, Index area,

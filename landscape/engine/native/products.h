@@ -9,15 +9,26 @@
 
 #include "rounding.h"
 
+#if defined(LANDSCAPE_AMX)
+#include "amx.h"
+#endif
+
 namespace native {
 
-constexpr Index ROWS = 6;            // rows of activations that a kernel takes at once
+#if defined(LANDSCAPE_AMX)
+constexpr Index ROWS = PANEL;        // rows of activations that a kernel takes at once
+#else
+constexpr Index ROWS = 6;
+#endif
 constexpr Index BLOCKS = WIDE / 16;  // blocks of 16 outputs that it takes at once
 
 inline Index padded(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
 
-// sums[r][n] = init[n] + sum over k of a[r][k] w[n][k], for M rows and B blocks of outputs.
 // Packed weights: [output / 16][k / 4][16][4]; sums are WIDE apart.
+
+#if !defined(LANDSCAPE_AMX)
+
+// sums[r][n] = init[n] + sum over k of a[r][k] w[n][k], for M rows and B blocks of outputs.
 template <int M, int B>
 void tile(const uint8_t *a, Index stride, const int8_t *w, Index depth4, const int32_t *init, int32_t *sums) {
 #if defined(__AVX512VNNI__)
@@ -109,15 +120,21 @@ void tile_rows(Index rows, const uint8_t *a, Index stride, const int8_t *w, Inde
     }
 }
 
-// Up to ROWS rows and BLOCKS blocks of outputs.
+#endif
+
+// sums[r][n] = init[n] + sum over k of a[r][k] w[n][k], for up to ROWS rows and BLOCKS blocks of outputs.
 inline void multiply(Index rows, Index blocks, const uint8_t *a, Index stride, const int8_t *w, Index depth4,
                      const int32_t *init, int32_t *sums) {
+#if defined(LANDSCAPE_AMX)
+    multiply_in_tiles(rows, blocks, a, stride, w, depth4, init, sums);
+#else
     switch (blocks) {
     case 1: return tile_rows<1>(rows, a, stride, w, depth4, init, sums);
     case 2: return tile_rows<2>(rows, a, stride, w, depth4, init, sums);
     case 3: return tile_rows<3>(rows, a, stride, w, depth4, init, sums);
     default: return tile_rows<4>(rows, a, stride, w, depth4, init, sums);
     }
+#endif
 }
 
 inline int32_t sum_of(const uint8_t *a, Index count) {

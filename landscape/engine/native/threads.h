@@ -10,6 +10,8 @@
 #include <thread>
 #include <unistd.h>
 
+#include "amx_tiles.h"
+
 namespace native {
 
 using Index = int64_t;
@@ -21,6 +23,7 @@ public:
         if (threads > jobs) threads = static_cast<int>(jobs);
         if (threads <= 1) {
             for (Index i = 0; i < jobs; ++i) job(i);
+            release_tiles();
             return;
         }
         grow(threads - 1);
@@ -55,6 +58,7 @@ private:
     }
     void work() {
         for (Index i; (i = next_.fetch_add(1)) < jobs_;) (*job_)(i);
+        release_tiles();
     }
     std::mutex caller_, mutex_;
     std::condition_variable wake_, done_;
