@@ -114,6 +114,8 @@ def _study(
     """The study, and the folder of its run; what can be wrong is found before the long work."""
     _, words = choose_engine(engine.engine, engine.device)
     ingredients = gather(problem)
+    for method in methods:
+        method.check(ingredients)
     model = problem.model.rpartition(":")[2]
     folder = Path(run.out) if run.out else new_folder(f"{model}-{ingredients.scheme().bits}-{stem}")
     stored = None
@@ -123,8 +125,6 @@ def _study(
             stored = {name: store.load_array(name) for name in store.array_names()}
     else:
         check_new_folder(folder)
-    for method in methods:
-        method.kind()
     say(f"run {folder}: budget {search.images_to_spend()} images, {words}")
     study = build_study(
         ingredients,

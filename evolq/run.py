@@ -14,7 +14,7 @@ from evolq.driver import Driver
 from evolq.objective import NetworkObjective
 from evolq.optimizer import Optimizer
 from evolq.registry import find_method
-from evolq.space import FloatArray, SpaceOptions
+from evolq.space import FloatArray, SpaceOptions, searched_names
 from evolq.study import Study, start_arrays, study_arrays
 from landscape.errors import UserError
 from landscape.losses import PERCENT
@@ -22,6 +22,7 @@ from landscape.progress import Progress, silent
 from landscape.quant.network import QuantizedNetwork
 from landscape.quant.parameters import save_quantized
 from landscape.scan import versions
+from landscape.setup import Ingredients
 from landscape.store import RunStore, StepRow, TrajectoryTable
 from landscape.trajectory import SELECTED_ON_TEST, Trajectory, load_trajectories, read_trajectory
 
@@ -94,6 +95,17 @@ class MethodOptions:
         preset = self.preset if self.preset in kind.PRESETS else None
         settings = parse_settings(self.settings, kind)
         return kind.create(objective.info, preset, self.search_seed, budget, **settings)
+
+    def check(self, ingredients: Ingredients) -> None:
+        """Find before the long work what cannot be used.
+
+        Raises:
+            UserError: There is no such method, preset or setting, or the network has no scales that it moves.
+        """
+        kind = self.kind()
+        kind.make_options(self.preset if self.preset in kind.PRESETS else None, parse_settings(self.settings, kind))
+        if ingredients.options.block is None and ingredients.options.layers is None:
+            searched_names(ingredients.graph, ingredients.scale_names, self.space().scales)
 
     def label(self, study: Study) -> str:
         """For legends and tables."""

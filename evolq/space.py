@@ -221,7 +221,8 @@ def network_space(
     Raises:
         UserError: The network has no such scales.
     """
-    names = _names(network, options.scales) if names is None else tuple(names)
+    if names is None:
+        names = searched_names(network.graph, network.scale_names(), options.scales)
     made: list[_Part] = []
     groups: dict[str, list[int]] = {}
     start = 0
@@ -244,16 +245,19 @@ def network_space(
         tuple(parts),
     )
     part_names = tuple(part.name + (".zero_point" if part.integer else "") for part in made)
-    return NetworkSpace(network, names, info, part_names, tuple(_size(part) for part in made), tuple(made))
+    return NetworkSpace(network, tuple(names), info, part_names, tuple(_size(part) for part in made), tuple(made))
 
 
 def _size(part: _Part) -> int:
     return int(part.columns.stop) - int(part.columns.start)
 
 
-def _names(network: QuantizedNetwork, scales: str) -> tuple[str, ...]:
-    every = network.scale_names()
-    graph = network.graph
+def searched_names(graph: Graph, every: Sequence[str], scales: str) -> tuple[str, ...]:
+    """The scales that `SpaceOptions.scales` means, of all that a network has.
+
+    Raises:
+        UserError: The network has no such scales.
+    """
     if scales == "attention":
         blocks = range(len(graph.attention()))
         if not blocks:

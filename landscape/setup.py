@@ -142,6 +142,7 @@ class Ingredients:
         calibration: Calibration images; None with a quantized file.
         images: Test images.
         quantized: The quantized network, if it came from a file.
+        scale_names: All scales of the network.
         names: Scales that may move.
     """
 
@@ -151,6 +152,7 @@ class Ingredients:
     calibration: ImageSet | None
     images: ImageSet
     quantized: QuantizedNetwork | None
+    scale_names: tuple[str, ...]
     names: tuple[str, ...]
 
     def scheme(self) -> Scheme:
@@ -258,7 +260,7 @@ def gather(options: ProblemOptions) -> Ingredients:
     if block is None and layers is None:
         block, layers = default_selection(graph)
     chosen = select_names(graph, names, block, layers, options.which)
-    return Ingredients(options, model, graph, calibration, images, quantized, chosen)
+    return Ingredients(options, model, graph, calibration, images, quantized, tuple(names), chosen)
 
 
 def build(

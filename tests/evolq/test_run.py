@@ -256,6 +256,23 @@ def test_settings_of_a_method_are_checked(study, settings, words):
         evolq.optimize(study, "evolq/released", settings=settings)
 
 
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ("needs attention, and this network has none; use --scales weights", ["--method", "evolq/released"]),
+        ("has no setting 'speed'", ["--method", "random", "--settings", "speed=3"]),
+    ],
+)
+def test_what_a_method_cannot_use_is_found_before_the_long_work(tmp_path, capsys, monkeypatch, words, asked):
+    def build(*_: object, **__: object) -> None:
+        raise AssertionError("the long work has begun")
+
+    monkeypatch.setattr("evolq.cli.build_study", build)
+    assert main(["optimize", "--model", "digits_cnn", "--out", str(tmp_path / "run"), *asked]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_settings_come_in_the_types_of_the_method(study):
     options = MethodOptions(method="evolq/released", settings="passes=1, relative=true, mutation=0.02")
     optimizer = options.optimizer(study.objective(options.space()), 400)
