@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from figures.runs import COMMANDS, HERE, KEPT, command_of, folder_of, rerun
-from landscape.plots.kinds import PlotOptions, make_picture
+from landscape.plots.kinds import make_picture
+from landscape.plots.options import PlotOptions
 from landscape.plots.sources import open_source
 
 GALLERY = HERE / "gallery"

@@ -9,7 +9,8 @@ import typer
 
 from landscape.cli.runs import aligned, say, write_json
 from landscape.errors import UserError
-from landscape.plots.kinds import KINDS, PlotOptions, default_kind, make_picture
+from landscape.plots.kinds import KINDS, default_kind, make_picture
+from landscape.plots.options import PlotOptions
 from landscape.plots.picture import PAPER_FORMATS, Picture
 from landscape.plots.sources import open_source
 

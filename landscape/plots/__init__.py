@@ -4,6 +4,7 @@ Every kind has a function that collects its record, one that draws it for print 
 the screen (plotly, ``draw_..._interactive``). `landscape plot` does the same from run folders.
 """
 
+from landscape.plots.below import surface_below
 from landscape.plots.cut import cut
 from landscape.plots.info import SurfaceInfo, ValueInfo, surface_info
 from landscape.plots.info.curvature import fit_info, spectrum_info
@@ -24,6 +25,7 @@ from landscape.plots.paper.search import draw_convergence, draw_methods
 from landscape.plots.paper.surface import draw_contours, draw_surface
 from landscape.plots.paper.surface3d import draw_surface_3d
 from landscape.plots.paper.trajectories import draw_trajectories
+from landscape.plots.records import load_record, save_record
 from landscape.plots.screen.animation import draw_animation_interactive
 from landscape.plots.screen.curvature import draw_fit_interactive, draw_spectrum_interactive
 from landscape.plots.screen.flips import draw_flips_interactive
@@ -67,13 +69,16 @@ __all__ = [
     "fit_info",
     "flips_info",
     "floor_info",
+    "load_record",
     "losses_info",
     "methods_info",
     "reliability_info",
     "save_animation",
+    "save_record",
     "save_surface",
     "spectrum_info",
     "summary_html",
+    "surface_below",
     "surface_info",
     "surface_page",
     "trajectories_info",

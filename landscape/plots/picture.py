@@ -64,7 +64,7 @@ class Picture:
         if name in self.others:
             self.others[name](path)
         elif name == "json":
-            path.write_text(json.dumps(plain_record(self.info), indent=1, allow_nan=False), encoding="utf-8")
+            path.write_text(record_text(self.info), encoding="utf-8")
         elif name == "html":
             assert self.screen is not None
             figure = self.screen()
@@ -86,6 +86,12 @@ def _metadata(info: Any, name: str) -> dict[str, Any]:
     if name != "png":
         found["CreationDate" if name == "pdf" else "Date"] = None  # the same picture is the same file
     return found
+
+
+def record_text(info: Any) -> str:
+    """A record as JSON, its sort first."""
+    data = {"record": type(info).__name__, **plain_record(info)}
+    return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
 
 def plain_record(value: Any) -> Any:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from landscape.plots.kinds import KINDS, PlotOptions, make_picture
+from landscape.plots.kinds import KINDS, make_picture
+from landscape.plots.options import PlotOptions
 from landscape.plots.paper.animation import draw_frame
 from landscape.plots.sources import open_source
 from tests.plots.searches import search, stored

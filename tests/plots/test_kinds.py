@@ -12,7 +12,9 @@ from PIL import Image, ImageSequence
 
 from landscape.cli.app import main
 from landscape.errors import UserError
-from landscape.plots.kinds import KINDS, PlotOptions, make_picture
+from landscape.plots import load_record, save_record
+from landscape.plots.kinds import KINDS, default_kind, make_picture
+from landscape.plots.options import PlotOptions
 from landscape.plots.picture import plain_record
 from landscape.plots.sources import open_source
 from landscape.plots.studies import load_study
@@ -87,6 +89,46 @@ def test_the_command_draws_it(sources, kind, tmp_path, capsys):
     assert code == 0 and [path.rpartition(".")[2] for path in told["files"]] == formats.split(",")
     for path in told["files"]:
         assert (tmp_path / path.rpartition("/")[2]).stat().st_size > 500
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_record_in_a_file_is_drawn_again(sources, kind, tmp_path):
+    first = _picture(sources, kind)
+    path = save_record(first.info, tmp_path / "record.json")
+    again = make_picture([open_source(path)], PlotOptions(kind=kind))
+    assert plain_record(again.info) == plain_record(first.info)
+    assert again.formats == first.formats
+    if again.screen:
+        assert len(again.screen().data) > 0
+    other = "reliability" if kind != "reliability" else "fit"
+    with pytest.raises(UserError, match=f"--kind {other} is not possible of the record"):
+        make_picture([open_source(path)], PlotOptions(kind=other))
+
+
+def test_a_record_gets_the_kind_that_fits_it(sources, tmp_path):
+    for kind in ("heatmap", "floor", "convergence", "fit"):
+        path = save_record(_picture(sources, kind).info, tmp_path / f"{kind}.json")
+        assert default_kind([open_source(path)]) == kind
+    with pytest.raises(UserError, match="no record of a picture"):
+        load_record(sources / "curvature.json")
+
+
+def test_a_table_of_roughness_is_drawn_with_the_most_images_of_each_line(sources, tmp_path):
+    from landscape.roughness import noise_floor
+
+    found = noise_floor(load_surface(sources / "grid"), "loss")["jaggedness"].to_dict()
+    about = {"network": "deit", "bits": "w4a8", "part": "5", "value": "loss", "step": 0.0025, "dims": 1}
+    rows = [
+        {**about, "run": "a", "images": n, "flip_rate": 0.08, "jaggedness": {**found, "images": n}} for n in (40, 20)
+    ]
+    rows.append({**rows[0], "run": "b", "network": "resnet20", "part": "layer2.*"})
+    (tmp_path / "table.json").write_text(json.dumps(rows))
+    info = make_picture([open_source(tmp_path / "table.json")]).info
+    assert [(row.place, row.images, row.flips) for row in info.rows] == [("block 5", 40, 8.0), ("layer2.*", 40, 8.0)]
+    assert info.rows[0].measured == pytest.approx(np.sqrt(found["measured"]))
+    assert [info.x_of(row) for row in info.rows] == [0.0, 1.0]  # alone at its place: in the middle
+    with pytest.raises(UserError, match="the table has no 'mse'; it has loss"):
+        make_picture([open_source(tmp_path / "table.json")], PlotOptions(value="mse"))
 
 
 def test_by_default_a_run_gets_the_kind_that_fits_it_and_two_formats(sources, tmp_path, capsys):

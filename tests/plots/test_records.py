@@ -296,7 +296,7 @@ def test_rows_of_roughness_are_roots_of_the_noise_floor(tmp_path):
 
     runs = [Run(stored_scan(tmp_path / str(block), 7, block=block)) for block in (10, 2)]
     info = roughness_info(runs)
-    assert info.places == ("2", "10") and info.x_label == "attention block"
+    assert info.places == ("block 2", "block 10") and info.x_label == "attention block"
     found = noise_floor(runs[0].surface, "loss")["jaggedness"]
     row = info.rows[0]
     assert row.measured == pytest.approx(np.sqrt(found.measured)) and row.floor == pytest.approx(np.sqrt(found.floor))

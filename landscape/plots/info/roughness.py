@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from landscape.bootstrap import FloatArray
+from landscape.errors import UserError
 from landscape.plots.info.words import ValueText, value_text
+from landscape.plots.reading import read
 from landscape.plots.runs import Run
 from landscape.roughness.noise_floor import noise_floor
 from landscape.roughness.records import PopulationEstimate
 
 MEASURE = "jaggedness"
+SPREAD = 0.7
+"""Room that the series of a place share, of the distance between two places."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,30 +89,45 @@ class RoughnessInfo:
         """Networks and bits, each once."""
         return tuple(dict.fromkeys(row.series for row in self.rows))
 
+    def x_of(self, row: RoughnessRow) -> float:
+        """Where a row stands on the first axis: at its place, beside other series that are there."""
+        there = [name for name in self.series if any(r.series == name and r.place == row.place for r in self.rows)]
+        return self.places.index(row.place) + SPREAD / len(self.series) * (
+            there.index(row.series) - (len(there) - 1) / 2
+        )
 
-def roughness_info(runs: Sequence[Run], value: str = "loss", level: float = 0.95) -> RoughnessInfo:
+
+def roughness_info(
+    runs: Sequence[Run], value: str = "loss", level: float = 0.95, table: Sequence[Mapping[str, Any]] = ()
+) -> RoughnessInfo:
     """Collect the roughness of scans.
 
     Args:
         runs: Scans, complete or not.
         value: Which value, with per-image data.
         level: Of intervals and floors.
+        table: Rows of a stored table (lines, intervals of 95 %), the last of each line, with the most images, is taken.
 
     Raises:
-        UserError: A run has no such value or too few images.
+        UserError: A run has no such value or too few images, or the table has no such value.
     """
-    rows = tuple(_row(run, value, level) for run in runs)
+    stored = _most_images(table, value)
+    if table and not stored:
+        raise UserError(f"the table has no '{value}'; it has {', '.join(dict.fromkeys(r['value'] for r in table))}")
+    rows = (*(_row(run, value, level) for run in runs), *map(_row_of_table, stored))
     text = value_text(value)
     unit = "points" if text.unit == "%" else text.unit
     places = sorted(dict.fromkeys(row.place for row in rows), key=_by_number)
     grids = {" x ".join(map(str, run.surface.shape)) for run in runs}
+    grids |= {"lines of 41" for _ in stored}
     steps = {f"{100 * float(np.diff(run.surface.alpha).mean()):.2g}%" for run in runs}
+    steps |= {f"{100 * row['step']:.2g}%" for row in stored}
     many = "" if len(grids) == len(steps) == 1 else " (not the same for all: differences of a coarser grid are larger)"
     return RoughnessInfo(
         title=f"How jagged is {text.short}, and is it the images?",
         subtitle=f"RMS second difference beyond the best quadratic; {', '.join(sorted(grids))} points, steps of "
         f"{', '.join(sorted(steps))}{many}; {100 * level:g}% floors and intervals",
-        x_label="attention block" if all(place.isdigit() for place in places) else "layers",
+        x_label="attention block" if not any("*" in place or "layer" in place for place in places) else "what moves",
         y_label=f"jaggedness of {text.short}" + (f" ({unit})" if unit else ""),
         text=text,
         places=tuple(places),
@@ -122,17 +142,45 @@ def _row(run: Run, value: str, level: float) -> RoughnessRow:
     block, layers = settings.get("block"), settings.get("layers")
     flips = surface.values.get("flip_rate")
     known = flips is not None and bool(np.isfinite(flips).any())
-    return RoughnessRow(
+    return _made(
+        found,
         model=str(settings.get("model") or "network").rpartition(":")[2],
         bits=str(settings.get("bits") or ""),
-        place=str(block) if block is not None else str(layers) if layers else "default",
+        place=f"block {block}" if block is not None else str(layers) if layers else "default",
+        flips=float(100 * np.nanmax(flips)) if flips is not None and known else math.nan,
+    )
+
+
+def _row_of_table(row: Mapping[str, Any]) -> RoughnessRow:
+    found = read(PopulationEstimate, row[MEASURE])
+    place = f"block {row['part']}" if str(row["part"]).isdigit() else str(row["part"])
+    flips = row.get("flip_rate")
+    known = math.nan if flips is None else 100 * float(flips)
+    return _made(found, model=str(row["network"]), bits=str(row["bits"]), place=place, flips=known)
+
+
+def _most_images(table: Sequence[Mapping[str, Any]], value: str) -> list[Mapping[str, Any]]:
+    """Of each line, the row on the most images."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for row in sorted(table, key=lambda row: int(row["images"])):
+        if row["value"] == value and row.get("dims", 1) == 1:
+            found[str(row["run"])] = row
+    order = list(dict.fromkeys(str(row["run"]) for row in table))
+    return sorted(found.values(), key=lambda row: order.index(str(row["run"])))
+
+
+def _made(found: PopulationEstimate, *, model: str, bits: str, place: str, flips: float) -> RoughnessRow:
+    return RoughnessRow(
+        model=model,
+        bits=bits,
+        place=place,
         measured=_root(found.measured),
         floor=_root(found.floor),
         estimate=_root(found.estimate),
         low=_root(found.low),
         high=_root(found.high),
         images=found.images,
-        flips=float(100 * np.nanmax(flips)) if flips is not None and known else math.nan,
+        flips=flips,
         sizes=np.array(found.curve.images, dtype=np.float64),
         by_size=np.sqrt(np.maximum(found.curve.measured, 0.0)),
         expected=np.sqrt(np.maximum(found.curve.expected, 0.0)),
@@ -144,4 +192,5 @@ def _root(square: float) -> float:
 
 
 def _by_number(place: str) -> tuple[bool, float, str]:
-    return (not place.isdigit(), float(place) if place.isdigit() else 0.0, place)
+    number = place.removeprefix("block ")
+    return (not number.isdigit(), float(number) if number.isdigit() else 0.0, place)

@@ -14,10 +14,24 @@ from landscape.plots.info.plane import Plane, off_words, principal_plane, scanne
 from landscape.plots.info.surface import SurfaceInfo, surface_info
 from landscape.plots.info.words import ValueText, value_text
 from landscape.plots.runs import Run
+from landscape.surface import Surface
 from landscape.trajectory import Trajectory
 
 _SAME = ("model", "weights_sha256", "bits", "scheme", "calib_images_sha256", "seed")
 """Settings that a scan and a search must share for the centre of the one to be the start of the other."""
+
+
+@dataclass(frozen=True, eq=False)
+class Below:
+    """A plane, and the surface on it.
+
+    Attributes:
+        plane: Through the centre.
+        surface: Its values; axes are the coordinates along the plane's directions.
+    """
+
+    plane: Plane
+    surface: Surface
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +107,7 @@ def trajectories_info(
     value: str = "loss",
     title: str = "",
     level: float = 0.95,
+    below: Below | None = None,
 ) -> TrajectoriesInfo:
     """Project searches on the plane of a scan, or else on their principal components.
 
@@ -102,6 +117,7 @@ def trajectories_info(
         value: Which of its values is shown.
         title: Where there is no scan.
         level: Coverage of the surface's intervals.
+        below: A plane and the surface on it, in place of a scan; see `landscape.plots.surface_below`.
 
     Raises:
         UserError: The searches kept no points, or do not fit the scan.
@@ -109,12 +125,14 @@ def trajectories_info(
     known = [each for each in trajectories if len(each)]
     if not known:
         raise UserError("the searches have visited no point yet; let them run for a while")
-    plane = scanned_plane(scan, known) if scan is not None else principal_plane(known)
+    if below is None and scan is not None:
+        below = Below(scanned_plane(scan, known), scan.surface)
+    plane = principal_plane(known) if below is None else below.plane
     paths = tuple(_path(each, plane) for each in known)
-    surface = None if scan is None else surface_info(scan.surface, (value,), level)
+    surface = None if below is None else surface_info(below.surface, (value,), level)
     searches = f"{len(paths)} searches" if len(paths) > 1 else "1 search"
     info = TrajectoriesInfo(
-        title=title if surface is None else surface.title,
+        title=title or ("" if surface is None else surface.title),
         subtitle="",
         x_label=plane.x_label,
         y_label=plane.y_label,

@@ -55,4 +55,5 @@ def _draw_change(axes: Axes, info: FlipsInfo) -> None:
     axes.set_ylabel(text.change_label)
     bars = f", {100 * info.surface.level:g}% paired intervals" if info.low is not None else ""
     axes.set_title(f"b  change at every point{bars}", loc="left")
-    axes.set_box_aspect(1 if info.surface.y is not None else 0.8)
+    if info.surface.y is not None:
+        axes.set_box_aspect(1)

@@ -66,10 +66,11 @@ def _draw_panel(axes: Axes, info: LossesInfo, name: str, number: int, columns: i
 
 def _write_above(axes: Axes, info: LossesInfo, name: str, number: int) -> None:
     text = info.surface.values[name].text
-    lines = info.words(name).split("; ")
+    words = info.words(name).split("; ")
     room = max(len(info.words(each).split("; ")) for each in info.surface.values)
     place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
-    axes.annotate("\n".join(lines), (0, 1), (0, 3), size=6, color=GREY, **place)
+    lines = "\n".join([*words, *[""] * (room - len(words))])
+    axes.annotate(lines, (0, 1), (0, 3), size=6, color=GREY, **place)
     unit = f" ({text.unit})" if text.unit and text.unit != "1" else ""
     axes.annotate(
         f"{chr(ord('a') + number)}  {text.short}{unit}", (0, 1), (0, 5 + 8 * room), size=7.5, weight="bold", **place

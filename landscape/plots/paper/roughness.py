@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from landscape.plots.info.roughness import RoughnessInfo
+from landscape.plots.info.roughness import SPREAD, RoughnessInfo
 from landscape.plots.paper.axes import legend_above
 from landscape.plots.style import AMBER, BLUE, GREEN, GREY, ORANGE, PAGE_WIDTH, PURPLE, SKY, new_figure, paper_style
 
@@ -37,10 +37,10 @@ def draw_roughness(info: RoughnessInfo, *, width: float | None = None) -> Figure
 
 
 def _draw_places(axes: Axes, info: RoughnessInfo, colours: dict[str, str]) -> None:
-    width = 0.7 / max(len(info.series), 1)
+    width = SPREAD / max(len(info.series), 1)
     for row in info.rows:
         colour = colours[row.series]
-        x = info.places.index(row.place) + width * (info.series.index(row.series) - (len(info.series) - 1) / 2)
+        x = info.x_of(row)
         axes.vlines(x, row.low, row.high, color=colour, linewidth=1.2)
         axes.plot(x, row.estimate, marker="o", color=colour, markersize=4)
         axes.plot(x, row.measured, marker="o", color=colour, markersize=4, markerfacecolor="white")
@@ -72,8 +72,8 @@ def _draw_sizes(axes: Axes, info: RoughnessInfo, colours: dict[str, str]) -> Non
     sizes = np.unique(np.concatenate([row.sizes for row in info.rows]))
     axes.set_xticks(sizes[-5:], [f"{size:,.0f}" for size in sizes[-5:]])
     axes.xaxis.set_minor_formatter(NullFormatter())
-    for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        formatted(FuncFormatter(lambda number, _: f"{number:g}"))
-    axes.tick_params(axis="y", which="minor", labelsize=6)
+    axes.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("images")
     axes.set_title("dots: on subsets; line: expected; dotted: its limit", loc="left", fontsize=6.5, color=GREY)

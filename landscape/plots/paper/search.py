@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from landscape.plots.info.search import ConvergenceInfo, MethodsInfo
 from landscape.plots.methods import Look, looks
@@ -75,6 +75,7 @@ def _draw_panel(axes: Axes, info: MethodsInfo, name: str, found: dict[str, Look]
         axes.plot(ends, row + shift, marker=look.marker, linestyle="none", color=look.colour, markersize=4, alpha=0.85)
         axes.plot([ends.mean()] * 2, [row - 0.32, row + 0.32], color=look.colour, linewidth=1.6)
     axes.set_xlabel(name)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.grid(axis="y", color="0.93", linewidth=0.5)
     axes.tick_params(axis="y", length=0)
     axes.set_axisbelow(True)

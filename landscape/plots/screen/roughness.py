@@ -13,11 +13,10 @@ from landscape.plots.screen.dress import dress, escaped, plain
 def draw_roughness_interactive(info: RoughnessInfo) -> go.Figure:
     """The measure by place and bit width, and by the number of images; pointing shows all numbers of a surface."""
     figure = make_subplots(1, 2, column_widths=[0.6, 0.4], horizontal_spacing=0.12)
-    width = 0.7 / len(info.series)
     for number, series in enumerate(info.series):
         colour, name = SERIES_COLOURS[number % len(SERIES_COLOURS)], escaped(series)
         rows = [row for row in info.rows if row.series == series]
-        x = [info.places.index(row.place) + width * (number - (len(info.series) - 1) / 2) for row in rows]
+        x = [info.x_of(row) for row in rows]
         words = [_words(info, row) for row in rows]
         common = {"x": x, "mode": "markers", "text": words, "hovertemplate": "%{text}<extra></extra>"}
         bars = {
