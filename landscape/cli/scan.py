@@ -53,15 +53,19 @@ def _compute(ingredients: Ingredients, grid: ScanOptions, engine: EngineOptions,
 
 def _tell(surface: Surface, folder: Path, as_json: bool) -> None:
     from landscape.plots import save_surface, surface_info  # matplotlib and plotly, only where something is drawn
+    from landscape.roughness import jaggedness_of_values, verdict_lines
 
     files = save_surface(surface_info(surface, surface.names), folder)
     with RunStore.open(folder) as store:
         record = summary_record(store, surface, files)
+    found = jaggedness_of_values(surface)
+    record["jaggedness"] = {name: {"unknown": e} if isinstance(e, str) else e.to_dict() for name, e in found.items()}
     if as_json:
         write_json(record)
         return
     for line in summary_lines(surface):
         print(line)
+    print("\n" + "\n".join(verdict_lines(found)))
     print(f"\n{record['images_per_second']:.0f} images/s; pictures: {', '.join(str(file) for file in files)}")
     sys.stdout.flush()
 

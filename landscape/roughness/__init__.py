@@ -22,7 +22,7 @@ from landscape.roughness.measures import (
     spread,
     total_variation,
 )
-from landscape.roughness.noise_floor import noise_floor
+from landscape.roughness.noise_floor import jaggedness_of_values, noise_floor
 from landscape.roughness.quadratic import quadratic_fit
 from landscape.roughness.records import (
     Measure,
@@ -35,6 +35,7 @@ from landscape.roughness.records import (
 )
 from landscape.roughness.replication import replication
 from landscape.roughness.report import roughness
+from landscape.roughness.text import verdict_lines
 from landscape.roughness.topology import MergeTree, count_minima, merge_tree, persistence_diagram, smad
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "gap_lines",
     "generalisation_gap",
     "information_content",
+    "jaggedness_of_values",
     "largest_jump",
     "merge_tree",
     "noise_floor",
@@ -75,4 +77,5 @@ __all__ = [
     "spread",
     "squared_estimate",
     "total_variation",
+    "verdict_lines",
 ]

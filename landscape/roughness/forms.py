@@ -13,7 +13,7 @@ import numpy as np
 
 from landscape.bootstrap import FloatArray
 from landscape.roughness.differences import Axes, check, first_differences, present, second_differences
-from landscape.roughness.quadratic import quadratic_fit
+from landscape.roughness.quadratic import beyond_quadratic
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ def _second_difference(values: FloatArray, axes: Axes) -> FloatArray:
 
 
 def _jaggedness(values: FloatArray, axes: Axes) -> FloatArray:
-    return _second_difference(values - quadratic_fit(values, axes), axes)
+    return _second_difference(beyond_quadratic(values, axes), axes)
 
 
 def _quadratic_residual(values: FloatArray, axes: Axes) -> FloatArray:
-    rest = values - quadratic_fit(values, axes)
+    rest = beyond_quadratic(values, axes)
     points = rest[present(rest, axes)]  # none where there are too few for a quadratic
     return np.asarray(points / np.sqrt(len(points))) if len(points) else points
 

@@ -21,10 +21,7 @@ from landscape.roughness.differences import (
     present,
     second_differences,
 )
-from landscape.roughness.quadratic import quadratic_fit
-
-ROUNDING = 1e-12
-"""Relative difference below which two means of the same images count as equal."""
+from landscape.roughness.quadratic import ROUNDING, beyond_quadratic
 
 
 def spread(values: FloatArray, axes: Axes) -> FloatArray:
@@ -105,7 +102,7 @@ def correlation_length(values: FloatArray, axes: Axes) -> FloatArray:
 def quadratic_residual(values: FloatArray, axes: Axes) -> FloatArray:
     """Root mean square of what the best quadratic leaves, in the value's unit."""
     values = check(values, axes)
-    rest = (values - quadratic_fit(values, axes))[present(values, axes)]
+    rest = beyond_quadratic(values, axes)[present(values, axes)]
     return np.sqrt(np.square(rest).mean(axis=0)) if len(rest) else _nothing(values, axes)
 
 

@@ -42,6 +42,18 @@ def noise_floor(
     return floor_of_units(image_units(surface, value, images), axes_of(surface), level, seed)
 
 
+def jaggedness_of_values(surface: Surface) -> dict[str, PopulationEstimate | str]:
+    """The jaggedness of every value of single images, with its floor; or, in words, why it is not to be had."""
+    found: dict[str, PopulationEstimate | str] = {}
+    for name in surface.names:
+        if name in surface.per_image:
+            try:
+                found[name] = noise_floor(surface, name)["jaggedness"]
+            except UserError as error:
+                found[name] = str(error)
+    return found
+
+
 def floor_of_units(units: Units, axes: Axes, level: float, seed: int) -> NoiseFloor:
     """`noise_floor` of units at hand."""
     if units.count < FEWEST_UNITS:

@@ -7,6 +7,9 @@ import numpy as np
 from landscape.bootstrap import FloatArray
 from landscape.roughness.differences import Axes, check, present
 
+ROUNDING = 1e-12
+"""Relative difference below which two values count as equal: rounding of means and fits."""
+
 
 def quadratic_fit(values: FloatArray, axes: Axes) -> FloatArray:
     """The least-squares quadratic: 1, x, x^2 on a line; with y, y^2 and x y on a plane. All present points weigh alike.
@@ -28,6 +31,22 @@ def quadratic_fit(values: FloatArray, axes: Axes) -> FloatArray:
     basis, _ = np.linalg.qr(design)
     fit[there] = np.tensordot(basis, np.tensordot(basis.T, values[there], axes=1), axes=1)
     return fit
+
+
+def beyond_quadratic(values: FloatArray, axes: Axes) -> FloatArray:
+    """What `quadratic_fit` leaves; exactly 0 where it is no more than rounding, so that a plateau has no residual.
+
+    Args:
+        values: Grid's shape, and any axes behind it.
+        axes: Coordinates.
+
+    Returns:
+        Of the shape of `values`; NaN where the fit is.
+    """
+    rest: FloatArray = values - quadratic_fit(values, axes)
+    there = values[np.isfinite(values)]
+    rest[np.abs(rest) <= ROUNDING * (np.abs(there).max() if there.size else 0.0)] = 0.0
+    return rest
 
 
 def _design(axes: Axes) -> FloatArray:

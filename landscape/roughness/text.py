@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from landscape.roughness.records import Measure, NoiseFloor, PopulationEstimate, Replication, Roughness, Span
 
@@ -38,6 +38,20 @@ def noise_floor_lines(record: NoiseFloor) -> list[str]:
     ]
     rows += [_estimate_row(estimate) for estimate in record.estimates]
     return lines + aligned(rows)
+
+
+def verdict_lines(found: Mapping[str, PopulationEstimate | str]) -> list[str]:
+    """For each value whether its jaggedness is more than noise of the images; see `jaggedness_of_values`."""
+    rows = [["is it rough?", "", "jaggedness (RMS)", "noise alone, at most", "images needed", "unit"]]
+    for name, estimate in found.items():
+        if isinstance(estimate, str):
+            rows.append([name, "not known", "-", "-", "-", ""])
+            continue
+        said = "yes" if estimate.above_floor else "not shown"
+        roots = [number(math.sqrt(each)) for each in (estimate.measured, estimate.floor)]
+        rows.append([name, said, *roots, _count(estimate.images_needed), estimate.unit.removesuffix("^2")])
+    reasons = dict.fromkeys(estimate for estimate in found.values() if isinstance(estimate, str))
+    return aligned(rows) + [f"  {reason}" for reason in reasons]
 
 
 def replication_lines(record: Replication) -> list[str]:

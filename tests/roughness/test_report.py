@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from landscape.errors import UserError
-from landscape.roughness import noise_floor, replication, roughness
+from landscape.roughness import jaggedness_of_values, noise_floor, replication, roughness, verdict_lines
 from landscape.surface import Surface
 from tests.roughness.surfaces import AXIS, bowl, egg_carton, jagged, line, of_samples
 
@@ -52,6 +52,35 @@ def test_a_staircase_keeps_its_plateaus_in_the_resamples():
     plateau = found["plateau_share"]
     assert (plateau.value, plateau.low, plateau.high) == pytest.approx((0.9, 0.9, 0.9))
     assert plateau.rough is None and np.isnan(plateau.floor)
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.random.default_rng(0).normal(size=(3, 50)),  # three points: a quadratic goes through them
+        np.tile(np.random.default_rng(0).gamma(1.0, size=50), (21, 1)),  # no code flips
+        0.1 + np.outer(np.linspace(-1, 1, 21) ** 2, np.random.default_rng(0).gamma(1.0, size=50)),
+    ],
+)
+def test_rounding_of_the_best_quadratic_is_not_called_rough(samples):
+    found = roughness(of_samples(samples), draws=20)
+    assert not found.rough
+    assert not any(found[name].rough for name in ("quadratic_residual", "information_eps_s"))
+
+
+def test_the_verdict_names_each_value_and_why_one_has_none():
+    generator = np.random.default_rng(0)
+    rough, flat = jagged(0.3)[:, None] + 0.1 * generator.normal(size=(2, len(AXIS), 60)) * [[[1.0]], [[3.0]]]
+    per_image = {"loss": rough, "top1": (flat > 0.5).astype(float), "infonce": rough}
+    means = {name: value.mean(axis=1) for name, value in per_image.items()}
+    surface = Surface(AXIS, None, means, per_image, {"batch": 100})
+    found = jaggedness_of_values(surface)
+    assert list(found) == ["loss", "top1", "infonce"]
+    assert not isinstance(found["loss"], str) and found["loss"].above_floor
+    assert isinstance(found["infonce"], str)
+    lines = verdict_lines(found)
+    assert lines[1].split()[:2] == ["loss", "yes"] and lines[3].split()[:3] == ["infonce", "not", "known"]
+    assert "needs at least" in lines[-1]
 
 
 def test_an_egg_carton_in_noise_shows_its_minima():
