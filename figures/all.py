@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from importlib import import_module
@@ -12,19 +11,22 @@ sys.path.insert(
     0, str(Path(__file__).resolve().parents[1])
 )  # run as a script: the repository is the place to import from
 
-from figures.drawing import GALLERY, Figure
-from figures.runs import HERE, rerun
+from figures.drawing import Figure, parser
+from figures.places import HERE, place_for
+from figures.runs import rerun
 
 _HEAD = """# Figures
 
-Every picture here is drawn by a script of this folder from a run that is kept in `kept/` (a few hundred kB each,
-per-image values included); `make figures` redraws them all in a minute or two, `make figures FIGURE_FLAGS=--rerun`
-makes the runs anew first (an hour on two cores; it needs the networks and images of CONTRIBUTING.md). This page is
-written by `all.py`.
+Every picture here is drawn by a script of this folder, from a run that is kept in `kept/` (some hundred kB each,
+per-image values included) or from a table of `benchmarks/results/`. `make figures` redraws them all in a minute or two.
+`make figures FIGURE_FLAGS=--rerun` makes the runs anew first (about an hour of one core; it needs the networks and
+images of CONTRIBUTING.md), `FIGURE_FLAGS="--rerun --images 40"` the same on 40 images in minutes, into
+`runs/figures/quick`. This page is written by `all.py`.
 
-Caveats that hold for all of them: the ImageNet validation images here are an easier sample than the whole set, one
-percent of 1,000 images is ten images, and the small numbers of images that fit into the repository make noise floors
-high. Captions say how to read a picture; what the study concludes stands in the documentation, with more images.
+Caveats that hold for all of them: the ImageNet validation images here are an easier sample than the whole set; of
+1,000 images one percent is ten images, of 200 it is two; "imagenette" images are ImageNet *training* images of ten
+classes; DeiT-Tiny's LayerNorm parameters come rounded to 8 bits, and the CIFAR images lost some quality to JPEG.
+Captions say how to read a picture; what the study concludes stands in the documentation, with more images.
 """
 
 
@@ -47,22 +49,22 @@ def page(drawn: list[Figure]) -> str:
 
 def main() -> None:
     """Draw what can be drawn, and say what cannot."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rerun", action="store_true", help="make the runs anew first")
-    again = parser.parse_args().rerun
-    GALLERY.mkdir(exist_ok=True)
+    options = parser(__doc__).parse_args()
+    place = place_for(options.images)
     drawn = []
+    if options.rerun:
+        for run in dict.fromkeys(run for figure in figures() for run in figure.runs):
+            rerun(run, options.images)
     for figure in figures():
-        for run in figure.runs if again else ():
-            rerun(run)
-        if figure.missing():
-            print(f"{figure.name}: left out, for {', '.join(figure.missing())} is not kept; use --rerun")
+        if figure.missing(place):
+            print(f"{figure.name}: left out, for {', '.join(figure.missing(place))} is not there; use --rerun")
             continue
         start = time.perf_counter()
-        files = figure.draw()
+        files = figure.draw(place)
         drawn.append(figure)
         print(f"{figure.name}: {', '.join(file.name for file in files)} in {time.perf_counter() - start:.1f} s")
-    (HERE / "README.md").write_text(page(drawn), encoding="utf-8")
+    (place.root / "README.md").write_text(page(drawn), encoding="utf-8")
+    print(place.root / "README.md")
 
 
 if __name__ == "__main__":

@@ -11,21 +11,26 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from evolq.run import MethodOptions, open_study_run, run_method
 from evolq.study import SearchOptions, Study, build_study
-from figures.runs import CACHE, DATA, HERE
+from figures.places import CACHE, HERE, Place, place_for
+from figures.runs import DATA
+from landscape.plots import save_record, surface_below, trajectories_info
+from landscape.plots.info.trajectories import Below
 from landscape.setup import ProblemOptions, gather
 from landscape.store import RunStore
+from landscape.trajectory import load_trajectories
 
 METHODS = "random,sep-cmaes,evolq/released,hessian/tokens,evolq/ours,adam"
-FOLDER = CACHE / "deit_paths_search"
+IMAGES = 200
 
 
-def study_of(images: int, evaluations: int) -> Study:
+def study_of(folder: Path, images: int, evaluations: int) -> Study:
     """The study of benchmarks/optimizer_study.py on fewer images, its points kept; or what is stored of it."""
     data = HERE.parent / DATA
     problem = ProblemOptions(
@@ -41,32 +46,48 @@ def study_of(images: int, evaluations: int) -> Study:
     )
     options = SearchOptions(search_images=images, budget=evaluations * images, keep_points=True)
     stored = None
-    if RunStore.exists(FOLDER):
-        with RunStore.open(FOLDER) as store:
+    if RunStore.exists(folder):
+        with RunStore.open(folder) as store:
             stored = {name: store.load_array(name) for name in store.array_names()}
     return build_study(gather(problem), options, stored=stored)
 
 
-def search(study: Study, methods: list[str], seeds: int) -> None:
+def search(folder: Path, study: Study, methods: list[str], seeds: int) -> None:
     """Run what is not finished yet."""
     for method in methods:
         for seed in range(seeds):
-            with open_study_run(FOLDER, study, [], resume=True) as store:
+            with open_study_run(folder, study, [], resume=True) as store:
                 found = run_method(study, MethodOptions(method=method, search_seed=seed), store)
             print(found.trajectory, flush=True)
+
+
+def record(folder: Path, study: Study, points: int, place: Place) -> Path:
+    """Evaluate the plane of all paths on the search images, and keep what a picture of it shows."""
+    trajectories = load_trajectories(folder, coordinates=True)
+    below = surface_below(study.search, trajectories, points)
+    settings = {**below.surface.settings, "split": "train"}
+    below = Below(below.plane, replace(below.surface, settings=settings))
+    title = "deit_tiny_patch16_224, w3a8: search over quantization scales"
+    info = trajectories_info(trajectories, value="infonce", title=title, below=below)
+    place.make()
+    return save_record(info, place.kept / "deit_paths.json")
 
 
 def main() -> None:
     """Search, evaluate the plane, keep the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=200, help="that a search sees; as many of the test images")
+    parser.add_argument("--images", type=int, default=IMAGES, help="that a search sees; as many of the test images")
     parser.add_argument("--evaluations", type=int, default=24, help="of all search images, for each search")
     parser.add_argument("--methods", default=METHODS)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--points", type=int, default=11, help="of the surface, along its longer side")
+    parser.add_argument("--points", type=int, default=11, help="of the surface, along its longer side; 0: search only")
     options = parser.parse_args()
-    study = study_of(options.images, options.evaluations)
-    search(study, options.methods.split(","), options.seeds)
+    place = place_for(None if options.images >= IMAGES else options.images)
+    folder = (CACHE if options.images >= IMAGES else place.root) / "deit_paths_search"
+    study = study_of(folder, options.images, options.evaluations)
+    search(folder, study, options.methods.split(","), options.seeds)
+    if options.points:
+        print(record(folder, study, options.points, place))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from figures.runs import COMMANDS, HERE, KEPT, command_of, folder_of, rerun
+from figures.places import HOME, Place, place_for
+from figures.runs import command_of, folder_of, is_there, rerun, shown_place
 from landscape.plots.kinds import make_picture
 from landscape.plots.options import PlotOptions
 from landscape.plots.sources import open_source
-
-GALLERY = HERE / "gallery"
 
 
 @dataclass(frozen=True)
@@ -38,33 +37,38 @@ class Figure:
     options: dict[str, Any] = field(default_factory=dict)
     formats: tuple[str, ...] = ("png", "pdf")
 
-    def missing(self) -> list[str]:
+    def missing(self, place: Place = HOME) -> list[str]:
         """Runs that are not kept."""
-        return [run for run in self.runs if not list(KEPT.glob(f"{run}.*"))]
+        return [run for run in self.runs if not is_there(run, place)]
 
-    def draw(self) -> list[Path]:
+    def draw(self, place: Place = HOME) -> list[Path]:
         """Draw it from the kept runs."""
-        sources = [open_source(folder_of(run)) for run in self.runs]
+        place.make()
+        sources = [open_source(folder_of(run, place)) for run in self.runs]
         picture = make_picture(sources, PlotOptions(kind=self.kind, **self.options))
-        return picture.save(GALLERY / self.name, self.formats)
+        return picture.save(place.gallery / self.name, self.formats)
 
     def commands(self) -> list[str]:
         """Command lines that make the runs and draw the picture, for a reader."""
-        places = [f"runs/{run}.json" if _is_study(run) else f"runs/{run}" for run in self.runs]
-        made = [f"{command_of(run)} --out {place}" for run, place in zip(self.runs, places, strict=True)]
         given = [f"--{name.replace('_', '-')} {value}" for name, value in self.options.items()]
-        return [*made, " ".join(["landscape plot", *places, f"--kind {self.kind}", *given])]
+        drawn = " ".join(["landscape plot", *map(shown_place, self.runs), f"--kind {self.kind}", *given])
+        if all(folder_of(run).is_dir() or run in ("roughness", "deit_paths") for run in self.runs):
+            return [*map(command_of, self.runs), drawn]
+        return [*map(command_of, self.runs), f"python figures/{self.name}.py"]
 
     def main(self, arguments: Sequence[str] | None = None) -> None:
         """Draw it; with --rerun make its runs anew first."""
-        parser = argparse.ArgumentParser(description=self.title)
-        parser.add_argument("--rerun", action="store_true", help="make the runs anew first")
-        if parser.parse_args(arguments).rerun:
+        options = parser(self.title).parse_args(arguments)
+        if options.rerun:
             for run in self.runs:
-                rerun(run)
-        for path in self.draw():
+                rerun(run, options.images)
+        for path in self.draw(place_for(options.images)):
             print(path)
 
 
-def _is_study(run: str) -> bool:
-    return COMMANDS[run].split()[0] in ("reliability", "curvature")
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The command line of a figure, and of all."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--rerun", action="store_true", help="make the runs anew first")
+    made.add_argument("--images", type=int, help="with --rerun, fewer images, for a quick try in runs/figures/quick")
+    return made

@@ -15,11 +15,12 @@ FIGURE = Figure(
     words=(
         "The same line from two disjoint halves of the images. What they share is the landscape; half their "
         "difference is as large as the noise in the curve of all images. The lowest panel shows, by "
-        "wavelength, the share of the power that other images would show again."
+        "wavelength, the share of the power that other images would show again, with its standard error; a "
+        "triangle lies below the axis."
     ),
     runs=("deit_block5",),
     kind="floor",
-    options={"value": "loss"},
+    options={"value": "loss", "images_are": "imagenette"},
 )
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from figures.drawing import Figure
 FIGURE = Figure(
     name="fig03_floor_infonce",
     title="How much of that line is noise: infoNCE",
-    words=("The same for infoNCE against the float network."),
+    words=("The same for infoNCE against the float network, in batches of 100 images: more of it replicates."),
     runs=("deit_block5",),
     kind="floor",
-    options={"value": "infonce"},
+    options={"value": "infonce", "images_are": "imagenette"},
 )
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ FIGURE = Figure(
     name="fig04_losses",
     title="Losses side by side",
     words=(
-        "One line, three losses. Above each: its rank correlation with the test cross-entropy, and the share "
-        "of its variance over the points that other images would show again."
+        "One line, three losses. Above each: its rank correlation with the cross-entropy, and the share of "
+        "its variance over the points that other images would show again."
     ),
     runs=("deit_block5",),
     kind="losses",
-    options={},
+    options={"images_are": "imagenette"},
 )
 
 if __name__ == "__main__":

@@ -247,5 +247,17 @@ def test_vtk_itself_reads_the_file(sources, tmp_path):
     reader = reader_of.vtkXMLStructuredGridReader()
     reader.SetFileName(str(path))
     reader.Update()
-    assert reader.GetOutput().GetNumberOfPoints() == 49
-    assert reader.GetOutput().GetPointData().GetArray("top1").GetNumberOfTuples() == 49
+    read = reader.GetOutput()
+    dimensions = [0, 0, 0]
+    read.GetDimensions(dimensions)
+    assert dimensions == [7, 7, 1]
+    surface = load_surface(sources / "grid")
+    assert surface.beta is not None
+    names = [read.GetPointData().GetArrayName(k) for k in range(read.GetPointData().GetNumberOfArrays())]
+    assert {"loss", "top1", "infonce", "flip_rate", "loss_low", "top1_high"} <= set(names)
+    for i, j in ((0, 0), (5, 2), (2, 6)):
+        at = i + 7 * j  # the first index runs fastest
+        place = read.GetPoint(at)
+        np.testing.assert_allclose(place[:2], [100 * surface.alpha[i], 100 * surface.beta[j]])
+        for name in ("loss", "top1", "infonce"):
+            assert read.GetPointData().GetArray(name).GetValue(at) == surface.values[name][i, j]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from landscape.bootstrap import FloatArray
 from landscape.errors import UserError
 from landscape.plots.info.words import ValueText, value_text
 from landscape.plots.titles import study_subtitle, study_title
-from landscape.reliability.records import Descent, ReliabilityReport
+from landscape.reliability.records import Agreement, Descent, ReliabilityReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,7 @@ def reliability_info(report: ReliabilityReport) -> ReliabilityInfo:
     random = [flip.nearest for flip in report.flips if flip.direction == "random"]
     return ReliabilityInfo(
         title=study_title(report.settings),
-        subtitle=study_subtitle(report.settings, f"gradients of {text.short}, at the calibrated scales"),
+        subtitle=study_subtitle(report.settings, _about(report, at_centre, text)),
         step_label="step (relative change of the scales, RMS)",
         text=text,
         curves=tuple(curves),
@@ -101,6 +102,12 @@ def reliability_info(report: ReliabilityReport) -> ReliabilityInfo:
         descents=descents,
         nearest_flip=float(random[0]) if random else float("nan"),
     )
+
+
+def _about(report: ReliabilityReport, at_centre: Sequence[Agreement], text: ValueText) -> str:
+    images = report.settings.get("images")
+    on = f" on {images:,} images" if isinstance(images, int) else ""
+    return f"gradients of {text.short}{on}, at the calibrated scales, {at_centre[0].directions} random directions"
 
 
 _COLUMNS = ("step", "cosine", "low", "high", "signs")

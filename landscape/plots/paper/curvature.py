@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from landscape.curvature.records import Curvature
 from landscape.plots.info.curvature import FitInfo, SpectrumInfo, operator_words
 from landscape.plots.info.words import percent
-from landscape.plots.paper.axes import legend_above
+from landscape.plots.paper.axes import legend_above, true_minus
 from landscape.plots.style import BLUE, COLUMN_WIDTH, GREEN, GREY, ORANGE, PAGE_WIDTH, PURPLE, new_figure, paper_style
 
 KIND_COLOURS = {"hessian": BLUE, "ggn": ORANGE, "fisher": GREEN}
@@ -33,11 +34,13 @@ def draw_spectrum(info: SpectrumInfo, *, width: float | None = None) -> Figure:
     count = len(info.panels)
     width = width or (PAGE_WIDTH if count > 1 else COLUMN_WIDTH)
     with paper_style():
-        figure = new_figure(width, 2.5, info.title, info.subtitle)
+        figure = new_figure(width, 2.8, info.title, info.subtitle)
         for axes, (name, group) in zip(figure.subplots(1, count, squeeze=False)[0], info.panels, strict=True):
             _draw_densities(axes, group)
-            axes.set_xlabel(info.x_label if count < 3 else info.x_label.replace(" (", "\n("))
-            axes.annotate(name, (0, 1), (0, 4 + 9 * len(group)), xycoords="axes fraction", va="bottom", weight="bold",
+            unit = _power_of_ten(axes, group)
+            label = info.x_label.replace("(", f"({unit} ") if unit else info.x_label
+            axes.set_xlabel(label if count < 3 else label.replace(" (", "\n("))
+            axes.annotate(name, (0, 1), (0, 4 + 17 * len(group)), xycoords="axes fraction", va="bottom", weight="bold",
                           textcoords="offset points")  # fmt: skip
         figure.axes[0].set_ylabel(info.y_label)
         figure.draw_without_rendering()
@@ -54,12 +57,22 @@ def _draw_densities(axes: Axes, group: tuple[Curvature, ...]) -> None:
             axes.plot(each.density.grid, density, color=colour)
         ends = [*each.largest, *each.smallest]
         axes.plot(ends, np.full(len(ends), peak * 10 ** (-4.35 - 0.35 * row)), "|", color=colour, markersize=5)
-        handles.append(Line2D([], [], color=colour, label=operator_words(each)))
+        handles.append(Line2D([], [], color=colour, label=operator_words(each).replace(": ", ":\n", 1)))
     axes.axvline(0, color="0.8", linewidth=0.6, zorder=0)
     axes.set_yscale("log")
     axes.set_ylim(peak * 10 ** (-4.6 - 0.35 * len(group)), peak * 3)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     legend_above(axes, handles)
+
+
+def _power_of_ten(axes: Axes, group: tuple[Curvature, ...]) -> str:
+    """Write the first axis in a power of ten where its numbers are small or large; the power, for the label."""
+    largest = max((abs(end) for each in group for end in (*each.largest, *each.smallest)), default=1.0)
+    power = math.floor(math.log10(largest)) if 0 < largest < math.inf else 0
+    if -2 <= power <= 3:
+        return ""
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: true_minus(number / 10.0**power, ".4g")))
+    return f"10$^{{{power}}}$"
 
 
 def draw_fit(info: FitInfo, *, width: float | None = None) -> Figure:
@@ -84,11 +97,12 @@ def draw_fit(info: FitInfo, *, width: float | None = None) -> Figure:
 
 
 def _draw_scores(axes: Axes, info: FitInfo) -> None:
-    for fit in info.fits:
+    for number, fit in enumerate(info.fits):
         colour = MODEL_COLOURS.get(fit.model, PURPLE)
         radii, low, high, r2 = (np.array(each, dtype=float) for each in (fit.radii, fit.low, fit.high, fit.r2))
-        ends = [np.maximum(end, LOWEST_SCORE) for end in (low, high)]
-        axes.fill_between(radii, *ends, color=colour, alpha=0.15, linewidth=0)
+        radii = radii * 1.07 ** (number - (len(info.fits) - 1) / 2)  # beside one another, so that intervals show
+        axes.vlines(radii, np.maximum(low, LOWEST_SCORE), np.maximum(high, LOWEST_SCORE), color=colour, alpha=0.6,
+                    linewidth=0.9)  # fmt: skip
         inside = r2 >= LOWEST_SCORE
         shown = np.where(inside, r2, np.nan)
         axes.plot(

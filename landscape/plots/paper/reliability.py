@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from landscape.plots.info.reliability import ReliabilityInfo
 from landscape.plots.info.words import percent
@@ -34,14 +34,16 @@ def draw_reliability(info: ReliabilityInfo, *, width: float | None = None) -> Fi
     """
     width = width or PAGE_WIDTH
     with paper_style():
-        figure = new_figure(width, 0.42 * width, info.title, info.subtitle)
-        cosines, signs, falls = figure.subplots(1, 3)
+        figure = new_figure(width, 0.45 * width, info.title, info.subtitle)
+        cosines, signs, falls = figure.subplots(1, 3, width_ratios=[1, 1, 1.15])
         _draw_cosines(cosines, info)
         _draw_signs(signs, info)
         _draw_descents(falls, info)
         for axes in (cosines, signs, falls):
             axes.set_xscale("log")
             axes.set_xlabel(info.step_label.replace(" (", "\n("))
+            axes.xaxis.set_major_locator(LogLocator(10, numticks=5))
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: percent(step).lstrip("+")))
         figure.draw_without_rendering()
     return figure
@@ -69,12 +71,13 @@ def _draw_signs(axes: Axes, info: ReliabilityInfo) -> None:
     axes.axhline(50, color="0.6", linewidth=0.6, linestyle=":")
     for curve in info.curves:
         if not curve.is_zero:
-            axes.plot(curve.step, 100 * curve.signs, color=colour_of(curve.estimator), marker="o", markersize=3)
+            axes.plot(curve.step, 100 * curve.signs, color=colour_of(curve.estimator), marker="o", markersize=3,
+                      label=f"same sign: {curve.estimator}")  # fmt: skip
     axes.plot(info.replication_step, info.flipped, color=GREY, linestyle="-.", marker=".", label="codes flipped")
     axes.annotate("chance", (1, 50), (-2, 2), xycoords=("axes fraction", "data"), textcoords="offset points", size=6,
                   color=GREY, ha="right")  # fmt: skip
     axes.set_ylim(0, 103)
-    axes.set_ylabel("slopes of the same sign (%)")
+    axes.set_ylabel("share of slopes, of codes (%)")
     legend_above(axes)
 
 
@@ -88,5 +91,5 @@ def _draw_descents(axes: Axes, info: ReliabilityInfo) -> None:
         axes.plot(fall.steps, fall.change, color=colour, linestyle=line, marker=".", markersize=3, label=label)
     if np.isfinite(info.nearest_flip):
         axes.axvline(info.nearest_flip, color=ORANGE, linewidth=0.7, linestyle=":", label="first code flip (random)")
-    axes.set_ylabel(f"change of {info.text.short} along the step ({info.text.unit})")
+    axes.set_ylabel(info.text.change_label)
     legend_above(axes)

@@ -10,10 +10,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from figures.drawing import Figure
 
 FIGURE = Figure(
-    name="fig09_plane_3d",
+    name="fig10_plane_3d",
     title="The same plane in three dimensions",
     words=("For readers who like hills; the map below it is the better measure."),
-    runs=("digits_grid",),
+    runs=("deit_plane",),
     kind="surface",
     options={"value": "infonce"},
 )

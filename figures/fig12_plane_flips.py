@@ -1,4 +1,4 @@
-"""The noise floor of a plane."""
+"""The map of code flips."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from figures.drawing import Figure
 
 FIGURE = Figure(
-    name="fig10_plane_floor",
-    title="The noise floor of a plane",
-    words=("Measured surface, noise of the same size, and the part that replicates, all in the same colours."),
-    runs=("digits_grid",),
-    kind="floor",
+    name="fig12_plane_flips",
+    title="The map of code flips",
+    words=("Left: the share of integer codes that differ from the centre's; right: the change of infoNCE against it."),
+    runs=("deit_plane",),
+    kind="flips",
     options={"value": "infonce"},
 )
 

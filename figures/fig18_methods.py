@@ -10,12 +10,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from figures.drawing import Figure
 
 FIGURE = Figure(
-    name="fig14_methods",
+    name="fig18_methods",
     title="What the searches ended with",
-    words=("Every seed, on the search images and, looked at once at the end, on the test images."),
-    runs=("digits_search",),
+    words=(
+        "Every seed of the same searches: infoNCE on the search images and, looked at once at the end, top-1 "
+        "on the 1,000 test images."
+    ),
+    runs=("deit_search",),
     kind="methods",
-    options={"value": "loss"},
+    options={"value": "top1"},
 )
 
 if __name__ == "__main__":

@@ -10,15 +10,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from figures.drawing import Figure
 
 FIGURE = Figure(
-    name="fig16_film",
+    name="fig20_film",
     title="A search as a film",
-    words=(
-        "The paths over the scanned plane, growing with the budget; nearly all of their moves are off it, "
-        "so that they hardly leave the centre here."
-    ),
-    runs=("digits_grid", "digits_search"),
+    words=("The same paths growing with the budget; below, the lowest loss so far."),
+    runs=("deit_paths",),
     kind="animation",
-    options={"value": "infonce"},
+    options={},
     formats=("gif",),
 )
 

@@ -10,13 +10,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from figures.drawing import Figure
 
 FIGURE = Figure(
-    name="fig12_quadratic",
+    name="fig15_quadratic",
     title="How far a quadratic model holds",
     words=(
         "R^2 of local models of the loss within a radius. Below a first radius the jumps of code flips hide "
-        "the model, beyond a last it no longer holds."
+        "the model, beyond a last it no longer holds. Right: how much the loss really changes at each radius, "
+        "and how much the models say."
     ),
-    runs=("digits_curvature",),
+    runs=("models",),
     kind="fit",
     options={},
 )

@@ -10,13 +10,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from figures.drawing import Figure
 
 FIGURE = Figure(
-    name="fig15_paths",
+    name="fig19_paths",
     title="Where they went",
     words=(
-        "Paths of accepted points on the plane that holds most of their moves; a larger dot lies farther off it. "
-        "Most of a search happens off any plane."
+        "Searches as before on 200 images, over the surface on the plane that holds most of the accepted "
+        "moves (infoNCE of the same 200 images). A larger dot lies farther off that plane, and there the "
+        "surface says little: most of a search happens off any plane."
     ),
-    runs=("digits_search",),
+    runs=("deit_paths",),
     kind="trajectories",
     options={},
 )
