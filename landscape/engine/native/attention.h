@@ -53,7 +53,7 @@ template <int B>
 inline void quantize_tile_as(const Product &p, const Layer &l, const int32_t *sums, const Row *rows, Index n, Index count,
                              Index outputs, uint8_t *to, Index stride) {
     for (Index r = 0; r < count; ++r)
-        quantized<B, Shift::same, false>(l, sums + r * WIDE, rows[r], n, outputs, *p.quantizer, to + r * stride);
+        quantized<B>(RowSums<Shift::same, false>{l, sums + r * WIDE, rows[r]}, n, outputs, *p.quantizer, to + r * stride);
 }
 
 inline void quantize_tile(const Product &p, const Layer &l, const int32_t *sums, const Row *rows, Index n, Index count,
@@ -108,8 +108,10 @@ inline void attend(const Attention &a, Index heads, Index queries, Heads q, Head
                 multiply(count, padded(outputs, LANES) / LANES, chances, tokens, values + n * value_depth, value_depth,
                          output_init + n, sums);
                 for (Index r = 0; r < count; ++r)
-                    finish_block<Finish::quantize, Shift::same, false>(finish, sums + r * WIDE, row[r], n, outputs, nullptr,
-                                              const_cast<uint8_t *>(out.at) + h * out.head + (first + r) * out.token);
+                    finish_block<Finish::quantize>(finish, RowSums<Shift::same, false>{finish.layer, sums + r * WIDE, row[r]},
+                                                   n, outputs, nullptr,
+                                                   const_cast<uint8_t *>(out.at) + h * out.head +
+                                                       (first + r) * out.token);
             }
         }
     }

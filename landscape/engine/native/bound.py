@@ -11,13 +11,17 @@ import torch
 from torch import Tensor
 
 from landscape.engine.native.layout import Layout
-from landscape.engine.native.plan import ATTENTION, LAYER, Place, Plan
+from landscape.engine.native.plan import ATTENTION, CONVOLUTION, LAYER, Place, Plan
 from landscape.engine.native.structs import Held
 from landscape.engine.native.values import RawCodes, SmallIntegers
 from landscape.engine.values import Value
 
 if TYPE_CHECKING:
     from landscape.engine.native.engine import Native
+
+
+_DTYPES = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
+"""By the bytes of a number."""
 
 
 class _Step(ctypes.Structure):
@@ -48,8 +52,7 @@ class BoundPlan:
         self._offsets, self._arena = plan.offsets()
         self._scratch = max((self._scratch_of(i) for i in range(len(plan.steps))), default=0)
         self._sources = {
-            name: native.network.activations[place.source]
-            for name, place in (*plan.given.items(), *plan.wanted.items())
+            name: native.source_quantizer(place.source) for name, place in (*plan.given.items(), *plan.wanted.items())
         }
         self.seconds: Any = None
 
@@ -64,6 +67,9 @@ class BoundPlan:
         if kind == LAYER and isinstance(parameters, Held):
             self._kernels.landscape_rows.restype = ctypes.c_int64
             return int(self._kernels.landscape_rows()) * (int(parameters.struct.layer.depth) + 64)
+        if kind == CONVOLUTION and isinstance(parameters, Held):
+            self._kernels.landscape_convolution_scratch.restype = ctypes.c_int64
+            return int(self._kernels.landscape_convolution_scratch(parameters.pointer))
         if kind == ATTENTION and isinstance(parameters, Held):
             self._kernels.landscape_attention_scratch.restype = ctypes.c_int64
             return int(self._kernels.landscape_attention_scratch(parameters.pointer))
@@ -93,7 +99,7 @@ class BoundPlan:
             tensors[place.buffer] = self._given(name, place, values[name])
         for place in plan.wanted.values():
             if place.buffer not in tensors:
-                dtype = torch.int16 if place.wide else torch.uint8
+                dtype = _DTYPES[place.bytes]
                 tensors[place.buffer] = torch.empty((images, plan.sizes[place.buffer] // place.bytes), dtype=dtype)
         for buffer, tensor in tensors.items():
             buffers[buffer].base, buffers[buffer].stride = tensor.data_ptr(), plan.sizes[buffer]
@@ -106,21 +112,24 @@ class BoundPlan:
     def _given(self, name: str, place: Place, value: Value) -> Tensor:
         """A value's numbers, image by image."""
         value, quantizer = self._native.small(name, value), self._sources[name]
-        if isinstance(value, RawCodes) and not place.wide:
+        if isinstance(value, RawCodes) and place.coded:
             same = value.zero_point == int(quantizer.zero_point) and value.scale == float(quantizer.scale)
             numbers = value.codes
-        elif isinstance(value, SmallIntegers) and place.wide:
+        elif isinstance(value, SmallIntegers) and value.integers.dtype == _DTYPES[place.bytes]:
             same, numbers = value.scale == float(quantizer.scale), value.integers
         else:
             raise TypeError(f"{name} is {type(value).__name__}; expected codes")
         if not same:
             raise ValueError(f"{name} has other parameters than its quantizer {place.source}")
-        return numbers.movedim(place.layout.axis, 0).contiguous()
+        strides = place.layout.regular()
+        assert strides is not None
+        order = sorted(range(len(strides.steps)), key=lambda axis: -strides.steps[axis])
+        return numbers.movedim(place.layout.axis, 0).permute(0, *(axis + 1 for axis in order)).contiguous()
 
     def _value(self, name: str, place: Place, numbers: Tensor) -> Value:
         quantizer = self._sources[name]
         shaped = _shaped(numbers, place.layout)
-        if place.wide:
+        if not place.coded:
             return SmallIntegers(shaped, float(quantizer.scale))
         return RawCodes(shaped, int(quantizer.zero_point), float(quantizer.scale))
 

@@ -14,8 +14,13 @@ from torch.nn import functional
 from landscape.engine.native import parameters
 from landscape.engine.native.bound import BoundPlan
 from landscape.engine.native.build import chosen_instruction_set, load
-from landscape.engine.native.headers import Patches
-from landscape.engine.native.plan import PlannedStep, Segment, compile_plans
+from landscape.engine.native.builder import Segment
+from landscape.engine.native.clamps import codes_of_clamp, is_clamp
+from landscape.engine.native.compiling import compile_plans
+from landscape.engine.native.convolutions import convolution_struct, pixels_of_period, pooling_struct, repeated
+from landscape.engine.native.cover_windows import Geometry
+from landscape.engine.native.headers import Runs
+from landscape.engine.native.plan import PlannedStep
 from landscape.engine.native.structs import (
     Held,
     PackedWeight,
@@ -27,11 +32,11 @@ from landscape.engine.native.structs import (
 )
 from landscape.engine.native.values import Deferred, RawCodes, SmallIntegers
 from landscape.engine.native.weights import PreparedWeight, moments_of, prepare_weight
-from landscape.engine.reference import Reference, _function
+from landscape.engine.reference import EXACT_INPUT_STEP, Reference, _function
 from landscape.engine.values import Codes, Value
 from landscape.graph import Node
 from landscape.images import ImageSet
-from landscape.quant.network import QuantizedNetwork
+from landscape.quant.network import ActivationQuantizer, QuantizedNetwork
 from landscape.quant.qparams import CodeRange
 from landscape.quant.softmax import MAX_TOKENS
 from landscape.quant.steps import StepTable, step_table
@@ -98,6 +103,8 @@ class Native(Reference):
         self._plans, self._moments = other._plans, other._moments
         self._prepared = {k: v for k, v in other._prepared.items() if k in same_weights}
         unchanged = {f"{name}.weight" for name in same_weights} | {f"{name}.output" for name in same}
+        if network.exact_input == old.exact_input and "input" not in network.activations:
+            unchanged.add("input.output")
         self._parameters = {k: v for k, v in other._parameters.items() if unchanged.issuperset(v[0])}
         self._quantized_constants = {k: v for k, v in other._quantized_constants.items() if k[1] in same}
 
@@ -128,25 +135,31 @@ class Native(Reference):
 
     def input(self, images: Tensor) -> Value:
         """The value of normalised images (N, C, H, W)."""
-        if "input" in self.network.activations and images.dtype == torch.float64:
-            return self._quantize("input", images)
-        return super().input(images)
+        if "input" in self.network.activations:
+            return self._quantize("input", images.double())
+        value = super().input(images)
+        return SmallIntegers(_small_enough(value.integers), value.scale) if isinstance(value, Codes) else value
 
     def pixels(self, images: ImageSet, chosen: slice) -> Value:
-        """The value of some images of a set: codes looked up by channel and pixel, of which there are 256."""
-        if "input" not in self.network.activations or not self._uniform(self.network.graph["input"]):
+        """The value of some images of a set: looked up by channel and pixel, of which there are 256.
+
+        In memory the channels of a pixel lie side by side.
+        """
+        graph = self.network.graph
+        if not self._uniform(graph["input"]) and not self.network.exact_input:
             return super().pixels(images, chosen)
         pixels = images.pixels[chosen].contiguous()
         count, channels, height, width = pixels.shape
         all_pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 1, 256).expand(1, channels, 1, 256)
         found = self.input(replace(images, pixels=all_pixels).normalized(dtype=torch.float64))
-        assert isinstance(found, RawCodes)
-        table, out = found.codes.contiguous(), torch.empty_like(pixels)
+        assert isinstance(found, Codes)
+        table = found.held.contiguous()
+        out = torch.empty((count, height, width, channels), dtype=table.dtype)
         self._kernels.landscape_pixels(
             _I(torch.get_num_threads()), _P(pixels.data_ptr()), _N(count), _N(channels), _N(height * width),
-            _P(table.data_ptr()), _P(out.data_ptr()),
+            _N(table.element_size()), _P(table.data_ptr()), _P(out.data_ptr()),
         )  # fmt: skip
-        return RawCodes(out, found.zero_point, found.scale)
+        return found.holding(out.permute(0, 3, 1, 2))
 
     def evaluate(self, node: Node, values: Sequence[Value], images: int) -> Value:
         """The value of a node from the values of its inputs; see `Reference.evaluate`."""
@@ -367,14 +380,10 @@ class Native(Reference):
 
     # Parameters of a plan's steps.
 
-    def bind(self, step: PlannedStep) -> Held | Tensor:
+    def bind(self, step: PlannedStep) -> Held:
         """The parameters of a step; made once, and shared with siblings that have the same quantizers."""
-        if not step.depends:
-            return step.make(self)
         if step.name not in self._parameters:
-            made = step.make(self)
-            assert isinstance(made, Held)
-            self._parameters[step.name] = (step.depends, made)
+            self._parameters[step.name] = (step.depends, step.make(self))
         return self._parameters[step.name][1]
 
     def constant_codes(self, name: str, source: str) -> Tensor:
@@ -396,16 +405,42 @@ class Native(Reference):
             )  # fmt: skip
         return self._prepared[node.name]
 
-    def layer_parameters(self, node: Node, last: Node, source: str, added: str | None) -> Held:
-        """Of a layer that ends with the value of `last`: its own, an activation function's, or a residual sum's."""
-        activations = self.network.activations
-        weight, x, out = self._prepare(node), activations[source], activations[last.name]
-        if last.op == "unary":
-            return parameters.stepped_layer(weight, x, out, _function(last), self._step_table(last))
+    def source_quantizer(self, name: str) -> ActivationQuantizer:
+        """What gave a value's numbers their meaning: a quantizer, or the fine grid of images that are kept exact."""
+        if name in self.network.activations:
+            return self.network.activations[name]
+        return ActivationQuantizer(8, torch.tensor(EXACT_INPUT_STEP, dtype=torch.float64), torch.zeros(()).double())
+
+    def layer_parameters(
+        self, node: Node, last: Node, source: str, added: str | None, geometry: Geometry | None
+    ) -> Held:
+        """Of a layer that ends with the value of `last`: its own, an activation function's, or a residual sum's.
+
+        Args:
+            node: The layer.
+            last: Where it ends.
+            source: Whose quantizer gave its input.
+            added: The same of the other summand.
+            geometry: Of a convolution.
+        """
+        activations, weight = self.network.activations, self._prepare(node)
+        x, out = self.source_quantizer(source), activations[last.name]
+        times = 1 if geometry is None else pixels_of_period(geometry, weight.gain.numel())
+        constants = weight if times == 1 else repeated(weight, times)
+        limits = codes_of_clamp(last, out) if is_clamp(last) else None
         if added is not None:
-            channels = weight.gain.numel()
-            return parameters.summed_layer(weight, x, activations[node.name], activations[added], out, channels)
-        return parameters.quantized_layer(weight, x, out)
+            channels = constants.gain.numel()
+            made = parameters.summed_layer(
+                constants, x, activations[node.name], activations[added], out, channels, limits
+            )
+        elif last.op == "unary" and limits is None:
+            made = parameters.stepped_layer(constants, x, out, _function(last), self._step_table(last))
+        else:
+            made = parameters.quantized_layer(constants, x, out, limits)
+        if geometry is None:
+            return made
+        zero = 0 if geometry.wide else int(x.zero_point)
+        return convolution_struct(self._kernels, made, weight, geometry, zero, times)
 
     def _step_table(self, node: Node) -> StepTable:
         if node.name not in self._steps:
@@ -421,8 +456,10 @@ class Native(Reference):
 
     def sum_parameters(self, a: str, b: str | None, name: str, channels: int) -> Held:
         """Of a sum, or of a new quantization where there is no b."""
-        activations = self.network.activations
-        return parameters.sum_struct(activations[a], None if b is None else activations[b], activations[name], channels)
+        activations, node = self.network.activations, self.network.graph[name]
+        limits = codes_of_clamp(node, activations[name]) if is_clamp(node) else None
+        second = None if b is None else activations[b]
+        return parameters.sum_struct(activations[a], second, activations[name], channels, limits)
 
     def attention_parameters(
         self, sizes: tuple[int, int, int], sources: tuple[str, str, str], logits: Node, softmax: Node, output: Node
@@ -435,10 +472,15 @@ class Native(Reference):
         factors = (logits.attrs["scale"], output.attrs["scale"])
         return parameters.attention_struct(sizes, (q, k, v), outs, factors, table)
 
-    def patches_parameters(self, source: str, numbers: tuple[int, ...], steps: tuple[int, ...]) -> Held:
-        """Of the windows of a convolution."""
-        zero = int(self.network.activations[source].zero_point)
-        return Held(Patches(*numbers, zero, *steps), ())
+    def gather_parameters(self, runs: Tensor, source: str, size: int) -> Held:
+        """Of copied numbers of so many bytes."""
+        zero = int(self.source_quantizer(source).zero_point) if size == 1 else 0
+        return Held(Runs(runs.data_ptr(), runs.shape[0], size, zero), (runs,))
+
+    def pooling_parameters(self, source: str, name: str | None, geometry: Geometry) -> Held:
+        """Of an average with a node's quantizer, or without a name of the largest codes."""
+        activations = self.network.activations
+        return pooling_struct(activations[source], None if name is None else activations[name], geometry)
 
     def small(self, name: str, value: Value) -> Value:
         """A value as the kernels read it, where a quantizer gave its codes."""
@@ -457,9 +499,16 @@ class Native(Reference):
 def _operand(x: Value) -> Held | None:
     if isinstance(x, RawCodes):
         return operand_struct(x.codes.contiguous(), x.zero_point, x.scale)
-    if isinstance(x, SmallIntegers):
+    if isinstance(x, SmallIntegers) and x.integers.dtype == torch.int16:
         return operand_struct(x.integers.contiguous(), 0, x.scale)
     return None
+
+
+def _small_enough(integers: Tensor) -> Tensor:
+    """Pixels on the grid of exact images as int32."""
+    if bool((integers.abs() >= 2**31).any()):
+        raise ValueError("normalised pixels beyond 128; expected standard deviations that are not so small")
+    return integers.to(torch.int32)
 
 
 def _windows(node: Node, x: RawCodes) -> Tensor:

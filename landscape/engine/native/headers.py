@@ -78,16 +78,37 @@ class Attention(ctypes.Structure):
     _fields_ = (("logits", Product), ("output", Product), ("softmax", Softmax))
 
 
-class Patches(ctypes.Structure):
-    """See `Patches` in plan.h."""
+class Windows(ctypes.Structure):
+    """See `Windows` in windows.h."""
 
     _fields_ = tuple(
         (name, _I if name == "zero" else _N)
         for name in (
-            "channels", "height", "width", "kernel_height", "kernel_width", "out_height", "out_width", "down", "right",
-            "top", "left", "high", "wide", "zero", "channel_stride", "row_stride", "column_stride",
+            "channels", "height", "width", "row_stride", "column_stride", "out_height", "out_width", "kernel_height",
+            "kernel_width", "down", "right", "top", "left", "high", "wide", "zero",
         )
     )  # fmt: skip
+
+
+class Convolution(ctypes.Structure):
+    """See `Convolution` in convolution.h."""
+
+    _fields_ = (
+        ("step", LayerStep), ("windows", Windows), ("groups", _N), ("outputs", _N), ("taps", _P), ("wide", _P),
+        ("rows", _I), ("multiplier", _I),
+    )  # fmt: skip
+
+
+class Pooling(ctypes.Structure):
+    """See `Pooling` in pooling.h."""
+
+    _fields_ = (("windows", Windows), ("quantizer", _P), ("scale", _D), ("count", _D))
+
+
+class Runs(ctypes.Structure):
+    """See `Runs` in plan.h."""
+
+    _fields_ = (("runs", _P), ("count", _N), ("bytes", _N), ("zero", _I))
 
 
 class WeightJob(ctypes.Structure):

@@ -480,6 +480,14 @@ void landscape_run(int threads, Index images, const native::Step *steps, Index c
     native::run_plan(threads, images, steps, count, buffers, arena_bytes, scratch_bytes, seconds);
 }
 
+Index landscape_convolution_scratch(const native::Convolution *c) { return native::convolution_scratch(*c); }
+
+Index landscape_depthwise_bytes(Index period, Index taps) { return native::depthwise_bytes(period, taps); }
+
+void landscape_pack_depthwise(const int8_t *packed, Index channels, Index taps, Index period, int8_t *to) {
+    native::pack_depthwise(packed, channels, taps, period, to);
+}
+
 Index landscape_attention_scratch(const native::Attention *attention) { return native::attention_scratch(*attention); }
 
 void landscape_quantize_weight(int threads, const native::WeightJob *job) { native::quantize_weight(threads, *job); }
@@ -488,13 +496,20 @@ int landscape_self_test() { return static_cast<int>(native::self_test_guarded())
 
 Index landscape_rows() { return native::ROWS; }
 
-// Codes of pixels (images, channels, area) from a table (channels, 256).
-void landscape_pixels(int threads, const uint8_t *pixels, Index images, Index channels, Index area,
-                      const uint8_t *table, uint8_t *out) {
-    pool().run(threads, images * channels, [=](Index job) {
-        const uint8_t *codes = table + job % channels * 256, *from = pixels + job * area;
-        uint8_t *to = out + job * area;
-        for (Index i = 0; i < area; ++i) to[i] = codes[from[i]];
+// Numbers (1 or 4 bytes) of pixels (images, channels, area) from a table (channels, 256), as (images, area, channels).
+void landscape_pixels(int threads, const uint8_t *pixels, Index images, Index channels, Index area, Index bytes,
+                      const void *table, void *out) {
+    pool().run(threads, images, [=](Index image) {
+        const uint8_t *const from = pixels + image * channels * area;
+        const auto look_up = [&](const auto *numbers, auto *to) {
+            to += image * channels * area;
+            for (Index i = 0; i < area; ++i)
+                for (Index c = 0; c < channels; ++c) *to++ = numbers[c * 256 + from[c * area + i]];
+        };
+        if (bytes == 1)
+            look_up(static_cast<const uint8_t *>(table), static_cast<uint8_t *>(out));
+        else
+            look_up(static_cast<const int32_t *>(table), static_cast<int32_t *>(out));
     });
 }
 }

@@ -81,32 +81,45 @@ inline double exact_value(const Layer &l, int32_t sum, const Row &row, Index n) 
     return x;
 }
 
-// The float32 values of 16 B outputs.
-template <int B, Shift S, bool Offset>
-inline void fast_values(const Layer &l, const int32_t *sums, const Row &row, Index n, Floats (&u)[B]) {
-    Ints s[B];
-    EACH(b) s[b] = load(sums + b * LANES);
-    if constexpr (S == Shift::each) EACH(b) s[b] = add(s[b], multiply(load(l.shift + n + b * LANES), all(row.codes)));
-    if constexpr (S == Shift::same) EACH(b) s[b] = add(s[b], all(row.shifted));
-    EACH(b) {
-        u[b] = load(l.fast.bias + n + b * LANES);
-        if constexpr (Offset) u[b] = multiply_add(load(l.fast.offset + n + b * LANES), all(row.total_32), u[b]);
+// Sums of one row, outputs side by side. What else an epilogue reads values from (see sums.h) has the same members.
+template <Shift S, bool Offset>
+struct RowSums {
+    const Layer &layer;
+    const int32_t *sums;
+    const Row &row;
+
+    Floats limit() const { return row.limit; }
+
+    // The float32 values of 16 B outputs from n on.
+    template <int B>
+    void fast(Index n, Floats (&u)[B]) const {
+        const Layer &l = layer;
+        Ints s[B];
+        EACH(b) s[b] = load(sums + b * LANES);
+        if constexpr (S == Shift::each) EACH(b) s[b] = add(s[b], multiply(load(l.shift + n + b * LANES), all(row.codes)));
+        if constexpr (S == Shift::same) EACH(b) s[b] = add(s[b], all(row.shifted));
+        EACH(b) {
+            u[b] = load(l.fast.bias + n + b * LANES);
+            if constexpr (Offset) u[b] = multiply_add(load(l.fast.offset + n + b * LANES), all(row.total_32), u[b]);
+        }
+        EACH(b) u[b] = multiply_add(floats(s[b]), load(l.fast.gain + n + b * LANES), u[b]);
     }
-    EACH(b) u[b] = multiply_add(floats(s[b]), load(l.fast.gain + n + b * LANES), u[b]);
-}
+
+    // The reference's float64 value of output n + i.
+    double exact(Index n, int i) const { return exact_value(layer, sums[i], row, n + i); }
+};
 
 // Codes of up to 16 B outputs from n on; all 64 bytes are written.
-template <int B, Shift S, bool Offset>
-inline void quantized(const Layer &l, const int32_t *sums, const Row &row, Index n, Index count, const Quantizer &q,
-                      uint8_t *to) {
+template <int B, class Sums>
+inline void quantized(const Sums &sums, Index n, Index count, const Quantizer &q, uint8_t *to) {
     Floats u[B];
     Ints codes[BLOCKS] = {};
-    fast_values<B, S, Offset>(l, sums, row, n, u);
-    uint64_t near = round_to_codes<B>(u, static_cast<float>(q.highest), l.fast.saturate != 0, row.limit, codes);
+    sums.fast(n, u);
+    uint64_t near = round_to_codes<B>(u, q, sums.layer.fast.saturate != 0, sums.limit(), codes);
     store_codes(codes, to);
     for (near &= first_bits(count); near != 0; near &= near - 1) {
         const int i = lowest_bit(near);
-        to[i] = static_cast<uint8_t>(code_exactly(exact_value(l, sums[i], row, n + i), q, n + i));
+        to[i] = static_cast<uint8_t>(code_exactly(sums.exact(n, i), q, n + i));
     }
 }
 
@@ -122,25 +135,24 @@ inline uint8_t step_exactly(double x, const Steps &s) {
     return s.codes[low];
 }
 
-template <Shift S, bool Offset>
-inline void stepped(const Layer &l, const int32_t *sums, const Row &row, Index n, Index count, const Steps &s,
-                    uint8_t *to) {
+template <class Sums>
+inline void stepped(const Sums &sums, Index n, Index count, const Steps &s, uint8_t *to) {
     constexpr int B = BLOCKS;
     Floats x[B], u[B];
     Ints cell[B], codes[B];
-    fast_values<B, S, Offset>(l, sums, row, n, x);
-    EACH(b) x[b] = clamp(x[b], s.last);
+    sums.fast(n, x);
+    EACH(b) x[b] = clamp(x[b], 0.0f, s.last);
     EACH(b) cell[b] = truncated(x[b]);
     EACH(b) u[b] = pick(s.coefficients + 4 * 32, cell[b]);
     EACH(b) x[b] = subtract(x[b], floats(cell[b]));
 #pragma GCC unroll 4
     for (int power = 3; power >= 0; --power)
         EACH(b) u[b] = multiply_add(u[b], x[b], pick(s.coefficients + power * 32, cell[b]));
-    uint64_t near = round_to_codes<B>(u, s.highest, s.highest == 255.0f, row.limit, codes);
+    uint64_t near = round_to_codes<B>(u, s.highest, s.highest == 255.0f, sums.limit(), codes);
     store_codes(codes, to);
     for (near &= first_bits(count); near != 0; near &= near - 1) {
         const int i = lowest_bit(near);
-        to[i] = step_exactly(exact_value(l, sums[i], row, n + i), s);
+        to[i] = step_exactly(sums.exact(n, i), s);
     }
 }
 
@@ -170,8 +182,7 @@ inline void summed_as(const Sum &s, const void *a, const uint8_t *b, const int16
         const Ints second = b != nullptr ? load(b + at) : load(wide_b + at);
         u[i] = multiply_add(floats(subtract(second, all(s.b_zero))), load(s.b_gain + n + at), u[i]);
     }
-    uint64_t near =
-        round_to_codes<B, true>(u, static_cast<float>(q.highest), all(tie_limit(s.tolerance)), codes) & first_bits(count);
+    uint64_t near = round_to_codes<B>(u, q, false, all(tie_limit(s.tolerance)), codes) & first_bits(count);
     const auto exactly = [&](int i) {
         const int32_t first = Wide ? static_cast<const int16_t *>(a)[i] : static_cast<const uint8_t *>(a)[i];
         double x = static_cast<double>(first - s.a_zero) * s.a_scale;
@@ -222,25 +233,24 @@ struct Strided {
     Index stride;  // bytes from row to row
 };
 
-template <Finish F, Shift S, bool Offset>
-inline void finish_block(const LayerStep &s, const int32_t *sums, const Row &row, Index n, Index count,
-                         const uint8_t *other, uint8_t *out) {
-    const Layer &l = s.layer;
+// Up to 64 outputs from n on; `other` and `out` point to output 0 of their rows.
+template <Finish F, class Sums>
+inline void finish_block(const LayerStep &s, const Sums &sums, Index n, Index count, const uint8_t *other, uint8_t *out) {
     alignas(64) uint8_t codes[WIDE];
     if constexpr (F == Finish::quantize || F == Finish::steps) {
         uint8_t *to = count == WIDE ? out + n : codes;
         if constexpr (F == Finish::quantize)
-            quantized<BLOCKS, S, Offset>(l, sums, row, n, count, *s.quantizer, to);
+            quantized<BLOCKS>(sums, n, count, *s.quantizer, to);
         else
-            stepped<S, Offset>(l, sums, row, n, count, *s.steps, to);
+            stepped(sums, n, count, *s.steps, to);
         if (to == codes) std::memcpy(out + n, codes, static_cast<size_t>(count));
     } else if constexpr (F == Finish::powers_of_two) {
-        quantized<BLOCKS, S, Offset>(l, sums, row, n, count, *s.quantizer, codes);
+        quantized<BLOCKS>(sums, n, count, *s.quantizer, codes);
         int16_t *to = reinterpret_cast<int16_t *>(out) + n;
         const int32_t zero = static_cast<int32_t>(s.quantizer->zero_point);
         for (Index i = 0; i < count; ++i) to[i] = static_cast<int16_t>((codes[i] - zero) * s.quantizer->factor[n + i]);
     } else if constexpr (F == Finish::sum) {
-        quantized<BLOCKS, S, Offset>(l, sums, row, n, count, *s.quantizer, codes);
+        quantized<BLOCKS>(sums, n, count, *s.quantizer, codes);
         alignas(64) uint8_t operand[2 * WIDE], result[2 * WIDE];
         const Index width = s.sum->a_wide ? 2 : 1, size = s.sum->quantizer->factor != nullptr ? 2 : 1;
         const uint8_t *a = other + n * width;
@@ -250,7 +260,7 @@ inline void finish_block(const LayerStep &s, const int32_t *sums, const Row &row
         if (count < WIDE) std::memcpy(out + n * size, result, static_cast<size_t>(count * size));
     } else {
         double *to = reinterpret_cast<double *>(out) + n;
-        for (Index i = 0; i < count; ++i) to[i] = exact_value(l, sums[i], row, n + i);
+        for (Index i = 0; i < count; ++i) to[i] = sums.exact(n, static_cast<int>(i));
     }
 }
 
@@ -269,9 +279,9 @@ void run_layer_as(const LayerStep &s, Strided a, Index rows, Strided other, Stri
             multiply(count, padded(outputs, LANES) / LANES, from.from(), from.stride(), l.weights + n * depth4, depth4,
                      l.init + n, sums);
             for (Index r = 0; r < count; ++r)
-                finish_block<F, S, Offset>(s, sums + r * WIDE, row[r], n, outputs,
-                                           other.at + (first + r) * other.stride,
-                                           const_cast<uint8_t *>(out.at) + (first + r) * out.stride);
+                finish_block<F>(s, RowSums<S, Offset>{l, sums + r * WIDE, row[r]}, n, outputs,
+                                other.at + (first + r) * other.stride,
+                                const_cast<uint8_t *>(out.at) + (first + r) * out.stride);
         }
     }
 }

@@ -1,11 +1,13 @@
 """Where the numbers of a node's value lie in a buffer of one image.
 
 A layout is a tensor in the shape of the value, for two images, that holds for each of its numbers the position in a
-buffer. Views are applied to it as they are to values, so any view that moves numbers within an image is covered.
+buffer. Views are applied to it as they are to values, so any view that moves numbers within an image is covered. Zeros
+that a view pads with are holes in it: they stand nowhere.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from landscape.graph import Node
+
+HOLE = -1
+"""Position of a zero that padding has put there."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,8 @@ class Layout:
     """Positions of a value's numbers.
 
     Attributes:
-        positions: int64, in the shape of the value for two images; the second image's lie `size` further.
+        positions: int64, in the shape of the value for two images; the second image's lie `size` further. `HOLE` for
+            zeros.
         size: Numbers of one image in the buffer.
         axis: Of the images.
     """
@@ -44,15 +50,17 @@ class Layout:
         return self.positions.select(self.axis, 0)
 
     def moved(self, node: Node) -> Layout | None:
-        """The layout of a view of the value; None where the view mixes images or adds numbers."""
-        axis = batch_axis(node)
-        if axis is None or node.attrs["call"] is functional.pad:
+        """The layout of a view of the value; None where the view mixes images."""
+        axis, call = batch_axis(node), node.attrs["call"]
+        if axis is None:
             return None
-        positions = node.attrs["call"](self.positions, *node.attrs.get("args", ()), **node.attrs.get("kwargs", {}))
+        options = {"value": HOLE} if call is functional.pad else node.attrs.get("kwargs", {})
+        positions = call(self.positions, *node.attrs.get("args", ()), **options)
         if positions.ndim != len(node.shape) or positions.shape[axis] != 2:
             return None
         first, second = positions.select(axis, 0), positions.select(axis, 1)
-        whole = bool((first < self.size).all()) and torch.equal(first + self.size, second)
+        shifted = torch.where(first == HOLE, HOLE, first + self.size)
+        whole = bool((first < self.size).all()) and torch.equal(shifted, second)
         return Layout(positions, self.size, axis) if whole else None
 
     def regular(self) -> Strides | None:
@@ -78,11 +86,18 @@ def dense(image: Tensor, axis: int) -> Layout:
 def in_order(node: Node, axis: int) -> Layout:
     """The layout of a value that lies in the order of its axes."""
     shape = [length for index, length in enumerate(node.shape) if index != axis]
-    return dense(torch.arange(int(torch.tensor(shape).prod())).reshape(shape), axis)
+    return dense(torch.arange(math.prod(shape)).reshape(shape), axis)
+
+
+def channels_last(channels: int, height: int, width: int) -> Layout:
+    """The layout of images (N, channels, height, width) with the channels of a pixel side by side."""
+    return dense(torch.arange(channels * height * width).reshape(height, width, channels).permute(2, 0, 1), 0)
 
 
 def regular(image: Tensor) -> Strides | None:
     """Positions as strides, or None."""
+    if bool((image < 0).any()):
+        return None
     offset = int(image.reshape(-1)[0])
     steps, expected = [], torch.tensor(offset)
     for axis, length in enumerate(image.shape):
@@ -95,6 +110,16 @@ def regular(image: Tensor) -> Strides | None:
     return (
         Strides(offset, tuple(steps), tuple(image.shape)) if torch.equal(image, expected.expand(image.shape)) else None
     )
+
+
+def runs(image: Tensor) -> Tensor:
+    """Positions, in the order of the axes, as runs of neighbours: int32 (count, 2), start and length of each."""
+    flat = image.reshape(-1)
+    holes = flat < 0
+    joined = torch.where(holes[1:], holes[:-1], (flat[1:] == flat[:-1] + 1) & ~holes[:-1])
+    starts = torch.cat([torch.zeros(1, dtype=torch.int64), (~joined).nonzero().reshape(-1) + 1])
+    lengths = torch.diff(starts, append=torch.tensor([flat.numel()]))
+    return torch.stack([flat[starts], lengths], 1).to(torch.int32).contiguous()
 
 
 def rows(image: Tensor) -> Strides | None:

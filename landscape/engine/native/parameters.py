@@ -65,14 +65,22 @@ def _layer(
     return layer, [weight.packed, *arrays]
 
 
-def quantized_layer(weight: PreparedWeight, x: ActivationQuantizer, out: ActivationQuantizer) -> Held:
+Limits = tuple[float, float] | None
+"""Lowest and highest code, where an activation function clamps (see `clamps`)."""
+
+
+def quantized_layer(
+    weight: PreparedWeight, x: ActivationQuantizer, out: ActivationQuantizer, limits: Limits = None
+) -> Held:
     """A layer with a quantizer behind it, uniform or with powers of two."""
-    quantizer = activation_struct(out)
+    quantizer = activation_struct(out, limits)
     factors = out.factors(1)
     scale = out.scale if factors is None else out.scale * factors
     layer, kept = _layer(weight, x, scale, out.zero_point, CodeRange(out.bits).qmax)
+    if limits is not None and limits != (0.0, 255.0):
+        layer.fast.saturate = False
     finish = Finish.QUANTIZE if factors is None else Finish.POWERS_OF_TWO
-    return Held(LayerStep(layer, finish, _struct_at(quantizer), None, None), (*kept, quantizer))
+    return Held(LayerStep(layer, finish, struct_at(quantizer), None, None), (*kept, quantizer))
 
 
 def plain_layer(weight: PreparedWeight, x: ActivationQuantizer) -> Held:
@@ -98,7 +106,7 @@ def stepped_layer(
         address(thresholds), address(codes), thresholds.numel(), address(coefficients), highest, CELLS - 2.0**-19
     )
     held = Held(steps, (thresholds, codes, coefficients))
-    return Held(LayerStep(layer, Finish.STEPS, None, _struct_at(held), None), (*kept, held))
+    return Held(LayerStep(layer, Finish.STEPS, None, struct_at(held), None), (*kept, held))
 
 
 def summed_layer(
@@ -108,17 +116,24 @@ def summed_layer(
     other: ActivationQuantizer,
     out: ActivationQuantizer,
     channels: int,
+    limits: Limits = None,
 ) -> Held:
     """A layer with a quantizer and a residual sum behind it: quantize(other + quantize(layer))."""
     held = quantized_layer(weight, x, own)
-    total = sum_struct(other, own, out, channels)
-    held.struct.finish, held.struct.sum = Finish.SUM, _struct_at(total)
+    total = sum_struct(other, own, out, channels, limits)
+    held.struct.finish, held.struct.sum = Finish.SUM, struct_at(total)
     return Held(held.struct, (*held.tensors, total))
 
 
-def sum_struct(a: ActivationQuantizer, b: ActivationQuantizer | None, out: ActivationQuantizer, channels: int) -> Held:
+def sum_struct(
+    a: ActivationQuantizer,
+    b: ActivationQuantizer | None,
+    out: ActivationQuantizer,
+    channels: int,
+    limits: Limits = None,
+) -> Held:
     """quantize(a + b), or quantize(a), in rows of so many channels."""
-    quantizer = activation_struct(out)
+    quantizer = activation_struct(out, limits)
     factors = out.factors(1)
     scale = (out.scale if factors is None else out.scale * factors).expand(channels)
     a_gain = a.scale / scale
@@ -129,7 +144,7 @@ def sum_struct(a: ActivationQuantizer, b: ActivationQuantizer | None, out: Activ
     struct = Sum(
         a.exponents is not None, b is not None and b.exponents is not None, _zero_of(a),
         0 if b is None else _zero_of(b), float(a.scale), 0.0 if b is None else float(b.scale),
-        _struct_at(quantizer), address(gains[0]), address(gains[1]), tolerance,
+        struct_at(quantizer), address(gains[0]), address(gains[1]), tolerance,
     )  # fmt: skip
     return Held(struct, (quantizer, *gains))
 
@@ -145,7 +160,7 @@ def norm_struct(node: Node, x: ActivationQuantizer, out: ActivationQuantizer) ->
     arrays = [_padded32(gain), _padded32(shift)]
     struct = Norm(
         width, x.exponents is not None, _zero_of(x), spread_offset, address(weight), address(bias),
-        _struct_at(quantizer), address(arrays[0]), address(arrays[1]),
+        struct_at(quantizer), address(arrays[0]), address(arrays[1]),
         bounds.norm_bound(gain, shift, CodeRange(out.bits).qmax),
         bounds.norm_saturates(gain, shift, CodeRange(out.bits).qmax),
     )  # fmt: skip
@@ -164,7 +179,7 @@ def softmax_struct(table: SoftmaxTable, out: ActivationQuantizer) -> Held:
     floats = terms.float()
     tolerance = bounds.softmax_bound(out.scale, float(out.zero_point), CodeRange(out.bits).qmax)
     struct = Softmax(
-        address(planes), address(units), address(floats), _struct_at(quantizer), reaches[0], tolerance,
+        address(planes), address(units), address(floats), struct_at(quantizer), reaches[0], tolerance,
         bounds.softmax_saturates(out.scale, CodeRange(out.bits).qmax), (ctypes.c_int32 * 16)(*reaches),
     )  # fmt: skip
     return Held(struct, (planes, units, floats, quantizer))
@@ -206,12 +221,14 @@ def _product(
     saturates = bounds.layer_saturates(fast_gain, None, bias, depth, LARGEST_CENTRED, CodeRange(out.bits).qmax)
     fast = Fast(address(arrays[2]), None, address(arrays[3]), tolerance, per_total, saturates)
     layer = Layer(depth, outputs, _zero_of(a), None, None, address(arrays[0]), address(gain), None, None, fast)
-    return Held(Product(layer, _zero_of(b), _struct_at(quantizer)), (*arrays, quantizer))
+    return Held(Product(layer, _zero_of(b), struct_at(quantizer)), (*arrays, quantizer))
 
 
-def activation_struct(quantizer: ActivationQuantizer) -> Held:
+def activation_struct(quantizer: ActivationQuantizer, limits: Limits = None) -> Held:
     """A quantizer whose arrays per channel are padded."""
     held = quantizer_struct(quantizer)
+    if limits is not None:
+        held.struct.lowest, held.struct.highest = limits
     if quantizer.exponents is None:
         return held
     factors = quantizer.factors(1)
@@ -227,7 +244,8 @@ def _zero_of(quantizer: ActivationQuantizer) -> int:
     return 0 if quantizer.exponents is not None else int(quantizer.zero_point)
 
 
-def _struct_at(held: Held) -> int:
+def struct_at(held: Held) -> int:
+    """Where a structure lies."""
     return address_of(held.struct)
 
 

@@ -8,11 +8,13 @@
 #include <vector>
 
 #include "attention.h"
+#include "depthwise.h"
 #include "norm.h"
+#include "pooling.h"
 
 namespace native {
 
-enum class Kind : int32_t { layer, norm, attention, sum, gather, patches };
+enum class Kind : int32_t { layer, norm, attention, sum, gather, convolution, pooling };
 
 struct Step {
     Kind kind;
@@ -27,35 +29,22 @@ struct Buffer {
     Index stride, offset;
 };
 
-// Windows of a convolution, side by side in rows: (out height, out width, channels, kernel height, kernel width).
-struct Patches {
-    Index channels, height, width, kernel_height, kernel_width, out_height, out_width;
-    Index down, right, top, left, high, wide;  // stride, padding, dilation
-    int32_t zero;                              // code of the padding
-    Index channel_stride, row_stride, column_stride;
+// Numbers copied from where runs of them lie, side by side; a run from -1 is made of zeros.
+struct Runs {
+    const int32_t *runs;  // (count, 2): where, how many
+    Index count, bytes;   // of a number
+    int32_t zero;         // number that stands for zero
 };
 
-inline void cut(const Patches &p, const uint8_t *from, uint8_t *to) {
-    for (Index y = 0; y < p.out_height; ++y)
-        for (Index x = 0; x < p.out_width; ++x)
-            for (Index c = 0; c < p.channels; ++c)
-                for (Index i = 0; i < p.kernel_height; ++i, to += p.kernel_width) {
-                    const Index row = y * p.down + i * p.high - p.top, left = x * p.right - p.left;
-                    const uint8_t *line = from + c * p.channel_stride + row * p.row_stride;
-                    const bool inside = row >= 0 && row < p.height;
-                    if (inside && left >= 0 && left + p.kernel_width <= p.width && p.wide == 1 && p.column_stride == 1) {
-                        if (p.kernel_width == 16)
-                            std::memcpy(to, line + left, 16);
-                        else
-                            std::memcpy(to, line + left, static_cast<size_t>(p.kernel_width));
-                        continue;
-                    }
-                    for (Index j = 0; j < p.kernel_width; ++j) {
-                        const Index column = left + j * p.wide;
-                        to[j] = inside && column >= 0 && column < p.width ? line[column * p.column_stride]
-                                                                          : static_cast<uint8_t>(p.zero);
-                    }
-                }
+inline void gather(const Runs &r, const uint8_t *from, uint8_t *to) {
+    for (Index i = 0; i < r.count; ++i) {
+        const Index bytes = r.runs[2 * i + 1] * r.bytes;
+        if (r.runs[2 * i] < 0)
+            std::memset(to, r.zero, static_cast<size_t>(bytes));  // of int16 the zero is 0
+        else
+            std::memcpy(to, from + r.runs[2 * i] * r.bytes, static_cast<size_t>(bytes));
+        to += bytes;
+    }
 }
 
 inline void run_sum(const Sum &s, Strided a, Strided b, Index rows, Index width, Strided out) {
@@ -98,16 +87,11 @@ inline void run_step(const Step &step, uint8_t *const (&at)[4], uint8_t *scratch
         return run_sum(*static_cast<const Sum *>(step.parameters), {at[0] + g[2], g[3]}, b, g[0], g[1],
                        {at[3] + g[6], g[7]});
     }
-    case Kind::gather: {  // count, bytes of a number, offset of the output; parameters: where each number stands
-        const int32_t *index = static_cast<const int32_t *>(step.parameters);
-        if (g[1] == 1)
-            for (Index i = 0; i < g[0]; ++i) at[3][g[2] + i] = at[0][index[i]];
-        else
-            for (Index i = 0; i < g[0]; ++i)
-                std::memcpy(at[3] + g[2] + i * g[1], at[0] + index[i] * g[1], static_cast<size_t>(g[1]));
-        return;
-    }
-    case Kind::patches: return cut(*static_cast<const Patches *>(step.parameters), at[0] + g[0], at[3]);
+    case Kind::gather: return gather(*static_cast<const Runs *>(step.parameters), at[0], at[3]);
+    case Kind::convolution:  // offsets of input, other summand
+        return run_convolution(*static_cast<const Convolution *>(step.parameters), at[0] + g[0],
+                               at[1] == nullptr ? nullptr : at[1] + g[1], at[3], scratch);
+    case Kind::pooling: return run_pooling(*static_cast<const Pooling *>(step.parameters), at[0] + g[0], at[3]);
     }
 }
 

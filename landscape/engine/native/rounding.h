@@ -14,12 +14,13 @@ namespace native {
 
 constexpr Index WIDE = 64;  // outputs that an epilogue takes at once; arrays per output are padded to a multiple
 
-// clamp(round(x / scale + zero_point), 0, highest); with PTF a scale and a factor per channel.
+// clamp(round(x / scale + zero_point), lowest, highest); with PTF a scale and a factor per channel.
 struct Quantizer {
     const double *scale;
     const double *inverse;
     const int32_t *factor;  // 2^exponent per channel, or null
     double zero_point, highest;
+    double lowest = 0.0;  // above 0 (or highest below the largest code) with an activation function that only clamps
 };
 
 inline int32_t code_exactly(double x, double scale, double zero_point, double highest) {
@@ -30,7 +31,9 @@ inline int32_t code_exactly(double x, double scale, double zero_point, double hi
 }
 
 inline int32_t code_exactly(double x, const Quantizer &q, Index channel) {
-    return code_exactly(x, q.scale[q.factor != nullptr ? channel : 0], q.zero_point, q.highest);
+    const int32_t code = code_exactly(x, q.scale[q.factor != nullptr ? channel : 0], q.zero_point, q.highest);
+    const int32_t lowest = static_cast<int32_t>(q.lowest);
+    return code < lowest ? lowest : code;
 }
 
 // The distance from the nearest integer beyond which a number within `tolerance` may round differently; less the rounding
@@ -43,9 +46,9 @@ inline float tie_limit(float tolerance) { return 0.5f - tolerance - 0x1p-24f; }
 // Rounds 16 B numbers to codes. Returns the bits of those too near to a tie. Where the numbers are known to fit into
 // int32 and the highest code is 255, clamping is left to `store_codes`.
 template <int B, bool Clamp>
-inline uint64_t round_to_codes(Floats (&u)[B], float highest, Floats limit, Ints (&codes)[4]) {
+inline uint64_t round_to_codes(Floats (&u)[B], float lowest, float highest, Floats limit, Ints (&codes)[4]) {
     Floats rests[B];
-    if constexpr (Clamp) EACH(b) u[b] = clamp(u[b], highest);
+    if constexpr (Clamp) EACH(b) u[b] = clamp(u[b], lowest, highest);
     EACH(b) codes[b] = rounded(u[b]);
     EACH(b) rests[b] = rest(u[b]);
     Floats most = rests[0];
@@ -59,7 +62,15 @@ inline uint64_t round_to_codes(Floats (&u)[B], float highest, Floats limit, Ints
 
 template <int B>
 inline uint64_t round_to_codes(Floats (&u)[B], float highest, bool saturate, Floats limit, Ints (&codes)[4]) {
-    return saturate ? round_to_codes<B, false>(u, highest, limit, codes) : round_to_codes<B, true>(u, highest, limit, codes);
+    return saturate ? round_to_codes<B, false>(u, 0.0f, highest, limit, codes)
+                    : round_to_codes<B, true>(u, 0.0f, highest, limit, codes);
+}
+
+template <int B>
+inline uint64_t round_to_codes(Floats (&u)[B], const Quantizer &q, bool saturate, Floats limit, Ints (&codes)[4]) {
+    const float lowest = static_cast<float>(q.lowest), highest = static_cast<float>(q.highest);
+    return saturate ? round_to_codes<B, false>(u, lowest, highest, limit, codes)
+                    : round_to_codes<B, true>(u, lowest, highest, limit, codes);
 }
 
 inline int lowest_bit(uint64_t bits) { return __builtin_ctzll(bits); }

@@ -26,6 +26,7 @@ class Quantizer(ctypes.Structure):
 
     _fields_ = (
         ("scale", _Pointer), ("inverse", _Pointer), ("factor", _Pointer), ("zero_point", _Double), ("highest", _Double),
+        ("lowest", _Double),
     )  # fmt: skip
 
 

@@ -31,6 +31,15 @@ class RawCodes(Codes):
         """Codes with the zero point taken off, int16."""
         return self.codes.to(torch.int16) - self.zero_point
 
+    @property
+    def held(self) -> Tensor:
+        """The codes."""
+        return self.codes
+
+    def holding(self, tensor: Tensor) -> Codes:
+        """A value of the same meaning that holds other codes."""
+        return RawCodes(tensor, self.zero_point, self.scale)
+
     def packed(self) -> Codes:
         """Itself: nothing is smaller."""
         return self
@@ -41,7 +50,11 @@ class RawCodes(Codes):
 
 
 class SmallIntegers(Codes):
-    """A quantized value whose integers are int16: codes with power-of-two factors."""
+    """A quantized value whose integers are small: int16 (codes with power-of-two factors), int32 (exact images)."""
+
+    def holding(self, tensor: Tensor) -> Codes:
+        """A value of the same meaning that holds other integers."""
+        return SmallIntegers(tensor, self.scale)
 
     def packed(self) -> Codes:
         """Itself."""

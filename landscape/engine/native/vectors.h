@@ -38,8 +38,8 @@ inline Ints multiply(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
 inline Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 inline Floats subtract(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
-inline Floats clamp(Floats x, float highest) {
-    return _mm512_min_ps(_mm512_max_ps(x, _mm512_setzero_ps()), _mm512_set1_ps(highest));
+inline Floats clamp(Floats x, float lowest, float highest) {
+    return _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(lowest)), _mm512_set1_ps(highest));
 }
 inline Ints truncated(Floats x) { return _mm512_cvttps_epi32(x); }
 inline Ints rounded(Floats x) { return _mm512_cvtps_epi32(x); }
@@ -98,8 +98,8 @@ inline Ints multiply(Ints a, Ints b) { return a * b; }
 inline Floats multiply(Floats a, Floats b) { return a * b; }
 inline Floats subtract(Floats a, Floats b) { return a - b; }
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return a * b + c; }
-inline Floats clamp(Floats x, float highest) {
-    x = x > 0.0f ? x : all(0.0f);
+inline Floats clamp(Floats x, float lowest, float highest) {
+    x = x > lowest ? x : all(lowest);
     return x < highest ? x : all(highest);
 }
 // The trick with ROUNDER_32 holds for small numbers only; beyond these all are clamped to the same codes anyway.

@@ -60,7 +60,10 @@ def prepare_weight(
         moments: Of the float weight (`weight_moments`), where they are to be restored.
     """
     assert node.weight is not None
-    weight = node.weight.double().flatten(1).contiguous()
+    weight = node.weight.double()
+    if node.op == "conv2d":  # as the kernels cut windows: (kernel row, kernel column, channel)
+        weight = weight.permute(0, 2, 3, 1)
+    weight = weight.flatten(1).contiguous()
     outputs, depth = weight.shape
     scale = quantizer.scale.double().expand(outputs).contiguous()
     zero_point = quantizer.zero_point.double().expand(outputs).contiguous()

@@ -1,0 +1,136 @@
+"""Layers in plans: linear ones and convolutions, each with what follows it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from landscape.engine.native import layout as layouts
+from landscape.engine.native.builder import Builder, Pending, image_shape
+from landscape.engine.native.clamps import is_clamp
+from landscape.engine.native.cover_rows import emit_sum
+from landscape.engine.native.cover_windows import convolution_geometry
+from landscape.engine.native.plan import CONVOLUTION, LARGEST_DEPTH, LAYER, Place
+from landscape.graph import Node
+
+
+def cover_layer(builder: Builder, node: Node) -> bool:
+    """A layer by itself, or put off until its activation function or residual sum comes."""
+    if node.name not in builder.network.weights or node.weight is None or layouts.batch_axis(node) is None:
+        return False
+    x = builder.place(node.inputs[0])
+    if x is None or node.weight[0].numel() > LARGEST_DEPTH or not (x.coded or (x.bytes == 4 and node.op == "conv2d")):
+        return False
+    reader = builder.sole_reader(node)
+    if builder.quantizer(node.name) is None:
+        if reader is None or reader.op != "unary" or not builder.uniform(reader):
+            return False
+        builder.pending[node.name] = Pending((node,), node)
+        return True
+    if reader is not None and _is_residual(builder, node, reader):
+        builder.pending[node.name] = Pending((node,), node)
+        return True
+    if not builder.uniform(node) and not (node.op == "linear" and builder.last_axis(node)):
+        return False
+    emit_layer(builder, node, node, None, None)
+    return True
+
+
+def _is_residual(builder: Builder, node: Node, reader: Node) -> bool:
+    """Whether a layer's only reader adds it to another value that is there already."""
+    if reader.op != "add" or not builder.uniform(node) or set(reader.inputs) == {node.name}:
+        return False
+    other = next(name for name in reader.inputs if name != node.name)
+    place = builder.place(other)
+    if place is None or place.bytes == 4 or builder.graph[other].shape != node.shape:
+        return False
+    if builder.quantizer(reader.name) is None:
+        return clamped_reader(builder, reader) is not None
+    return builder.uniform(reader) or (node.op == "linear" and builder.last_axis(reader))
+
+
+def clamped_reader(builder: Builder, node: Node) -> Node | None:
+    """The activation function that is a sum's only reader, where it does no more than clamp."""
+    reader = builder.sole_reader(node)
+    clamps = reader is not None and reader.op == "unary" and builder.uniform(reader) and is_clamp(reader)
+    return reader if clamps else None
+
+
+def cover_unary(builder: Builder, node: Node) -> bool:
+    """An activation function behind a layer or a sum."""
+    pending = builder.pending.pop(node.inputs[0], None)
+    if pending is None:
+        return False
+    source = builder.graph[node.inputs[0]]
+    if pending.layer is None:
+        return emit_sum(builder, source, node)
+    emit_layer(builder, pending.layer, node, pending.other, source if pending.other is not None else None)
+    return True
+
+
+def emit_layer(builder: Builder, node: Node, last: Node, other: Place | None, total: Node | None) -> None:
+    """A layer whose result is the value of `last`.
+
+    Args:
+        builder: The plan.
+        node: The layer.
+        last: The node whose quantizer gives the result: the layer, a sum, or an activation function.
+        other: What is added to the layer's codes.
+        total: The sum, where there is one.
+    """
+    axis, x = layouts.batch_axis(last), builder.place(node.inputs[0])
+    assert x is not None and axis is not None and node.weight is not None
+    added = None if other is None else other.source
+    depends: tuple[str, ...] = (f"{node.name}.weight", f"{x.source}.output", f"{last.name}.output")
+    if added is not None:
+        depends = (*depends, f"{added}.output", f"{node.name}.output")
+    if node.op == "conv2d":
+        _emit_convolution(builder, node, last, other, depends)
+        return
+    x, strides = builder.rows(x)
+    out = builder.new_place(layouts.in_order(last, axis), last.name)
+    source, outputs = x.source, node.weight.shape[0]
+    geometry = [strides.sizes[0], strides.offset, strides.steps[0], 0, 0, 0, out.bytes * outputs]
+    inputs = (x.buffer, -1)
+    if other is not None:
+        summand, other_strides = builder.rows(other)
+        inputs = (x.buffer, summand.buffer)
+        geometry[3:5] = [other_strides.offset * summand.bytes, other_strides.steps[0] * summand.bytes]
+    builder.places[last.name] = out
+    builder.step(
+        LAYER, inputs, out.buffer, geometry, f"layer {last.name}", depends,
+        lambda native: native.layer_parameters(node, last, source, added, None),
+    )  # fmt: skip
+
+
+def _emit_convolution(
+    builder: Builder, node: Node, last: Node, other: Place | None, depends: tuple[str, ...]
+) -> None:  # fmt: skip
+    found = builder.place(node.inputs[0])
+    assert found is not None and node.weight is not None
+    x, geometry = convolution_geometry(builder, node, found)
+    layout = layouts.channels_last(*image_shape(last, 0))
+    inputs, offset = (x.buffer, -1), 0
+    if other is not None:
+        summand = in_order_of(builder, other, layout)
+        inputs, offset = (x.buffer, summand.buffer), int(summand.layout.image[0, 0, 0]) * summand.bytes
+    out = builder.new_place(layout, last.name)
+    builder.places[last.name] = out
+    source, added, wide = x.source, None if other is None else other.source, x.bytes == 4
+    full = replace(geometry, wide=wide)
+    builder.step(
+        CONVOLUTION, inputs, out.buffer, (geometry.offset * x.bytes, offset), f"convolution {last.name} {full}",
+        depends,
+        lambda native: native.layer_parameters(node, last, source, added, full),
+    )  # fmt: skip
+
+
+def in_order_of(builder: Builder, place: Place, layout: layouts.Layout) -> Place:
+    """A value whose numbers stand one after another as in a layout, copied where they do not."""
+    order = layout.image.permute(1, 2, 0)
+    image = place.layout.image.permute(1, 2, 0)
+    first = int(image[0, 0, 0])
+    if first >= 0 and bool((image - first == order).all()):
+        return place
+    copy = builder.copied(place, image)
+    dense = layouts.dense(copy.layout.image.permute(2, 0, 1), 0)
+    return Place(copy.buffer, dense, copy.source, copy.bytes)
