@@ -1,6 +1,7 @@
 """Evol-Q and its rivals on DeiT-Tiny at equal budget: runs in pieces, resumes, and writes ``results/optimizers``.
 
     python -m benchmarks.optimizer_study run --bits w3a8 --minutes 7.5    # again and again until nothing is left
+    python -m benchmarks.optimizer_study run --bits w3a8 --evaluations 480 --methods evolq/released
     python -m benchmarks.optimizer_study report                           # results/optimizers.json and .md
 
 The starting point is ``fq-vit++`` with weight correction and MinMax activations from 100 images. The search sees 1,000
@@ -10,6 +11,7 @@ training images, the calibration images among them; the 1,000 validation images 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -34,7 +36,10 @@ HERE = Path(__file__).parent
 DATA = Path(os.environ.get("LANDSCAPE_SHARED_DATA", HERE.parents[1] / "shared" / "data"))
 RESULTS = HERE / "results"
 EVALUATIONS = 24
-"""Evaluations of all search images: a twentieth of the released 480, as much as there was time for."""
+"""Evaluations of all search images: a twentieth of the released 480, the share that fits for all methods and seeds."""
+
+FULL = 480
+"""What the released search takes."""
 
 SEARCH_IMAGES = 1000
 SEEDS = 3
@@ -52,7 +57,12 @@ METHODS = (
     "coordinate",
     "spsa",
     "ptq4vit",
+    "brecq",
     "adam",
+    "adamw",
+    "sgd",
+    "newton",
+    "cmaes",
 )
 
 
@@ -123,10 +133,16 @@ def finished(folder: Path, methods: Sequence[MethodOptions]) -> list[MethodOptio
         return [method for method in methods if method.name in table.names() and table.result(method.name)]
 
 
-def report(folders: dict[str, Path], methods: Sequence[MethodOptions], evaluations: int) -> None:
+def folder_of(root: Path, bits: str, evaluations: int) -> Path:
+    """The run folder of some bits and budget."""
+    return root / (bits if evaluations == EVALUATIONS else f"{bits}-{evaluations}")
+
+
+def report(root: Path, methods: Sequence[MethodOptions]) -> None:
     """Write what is finished to ``results/optimizers.json`` and ``.md``."""
     records = {}
-    for bits, folder in folders.items():
+    for bits, evaluations in itertools.product(("w3a8", "w4a8"), (EVALUATIONS, FULL)):
+        folder = folder_of(root, bits, evaluations)
         ended = finished(folder, methods) if RunStore.exists(folder) else []
         if not ended:
             continue
@@ -138,7 +154,7 @@ def report(folders: dict[str, Path], methods: Sequence[MethodOptions], evaluatio
         search, test = study.start_losses()
         start = {"search": search, "test": test}
         entries = [Entry(found[0].trajectory.label, name, found, start) for name, found in done.items()]
-        records[bits] = comparison_record(entries, study)
+        records[f"{bits}, {evaluations} evaluations"] = comparison_record(entries, study)
     machine = {"cpu": _processor(), "cores": os.cpu_count(), "engine": choose_engine("auto")[1]}
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({"machine": machine, "records": records}, indent=1, default=str)
@@ -160,8 +176,8 @@ def _markdown(machine: dict[str, Any], records: dict[str, Any]) -> str:
         f"Machine: {machine['cpu']}, {machine['cores']} cores, shared with other work while this ran;",
         f"{machine['engine']}.",
     ]
-    for bits, record in records.items():
-        lines += ["", f"## {bits}, budget {record['budget']:,} images", "", "```"]
+    for title, record in records.items():
+        lines += ["", f"## {title}: budget {record['budget']:,} images", "", "```"]
         lines += aligned(comparison_rows(record))
         lines += ["```"]
         for entry in record["methods"]:
@@ -198,14 +214,14 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     names = options.methods.split(",")
     methods = [MethodOptions(method=name, search_seed=seed) for seed in range(options.seeds) for name in names]
-    root = Path(options.runs)
-    folders = {bits: root / bits for bits in ("w3a8", "w4a8")}
-    every = [MethodOptions(method=name, search_seed=seed) for seed in range(SEEDS) for name in METHODS]
+    if options.what == "report":
+        every = [MethodOptions(method=name, search_seed=seed) for seed in range(SEEDS) for name in METHODS]
+        report(Path(options.runs), every)
+        return
     with within(options.minutes):
-        report(folders, every, options.evaluations)  # first what earlier pieces have finished
-        if options.what == "run":
-            run(options.bits, folders[options.bits], methods, options.evaluations)
-            report(folders, every, options.evaluations)
+        run(
+            options.bits, folder_of(Path(options.runs), options.bits, options.evaluations), methods, options.evaluations
+        )
 
 
 if __name__ == "__main__":
