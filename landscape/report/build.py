@@ -16,10 +16,14 @@ from plotly.offline import get_plotlyjs
 
 from landscape.errors import UserError
 from landscape.plots.runs import Run
+from landscape.plots.sources import Record, Table, only_runs, open_source
+from landscape.plots.studies import Study
 from landscape.plots.titles import search_title, surface_subtitle, surface_title
 from landscape.progress import Progress, silent
-from landscape.report.run_data import run_data
+from landscape.report.refinement import refinement
+from landscape.report.run_data import empty_data, run_data, words
 from landscape.report.search_data import search_data
+from landscape.report.study_data import studies_in, study_data
 from landscape.report.surface_data import overview, surface_data
 
 
@@ -50,7 +54,7 @@ def build_report(
     """The page as HTML.
 
     Args:
-        runs: Folders of scans and searches, finished or not.
+        runs: Folders of scans and searches, finished or not, with the studies in them; files of studies and records.
         options: What it says.
         command: The command line that made it, for the page to show.
         progress: Who is told; it counts runs.
@@ -61,12 +65,12 @@ def build_report(
     options = options or ReportOptions()
     if not runs:
         raise UserError("no run is given; give folders of runs")
-    opened = [Run(folder) for folder in runs]
-    scans = [run for run in opened if run.is_scan]
+    opened = [open_source(place) for place in runs]
+    scans = [run for run in only_runs(opened) if run.is_scan]
     entries = []
     with progress("report", len(opened)) as advance:
         for run in opened:
-            entries.append(_entry(run, scans, options))
+            entries.append(_entry(run, scans, options) if isinstance(run, Run) else _study_entry(run))
             advance(1)
     title = options.title or (opened[0].name if len(opened) == 1 else f"{len(opened)} runs")
     data = {
@@ -105,6 +109,7 @@ def save_report(
 
 def _entry(run: Run, scans: Sequence[Run], options: ReportOptions) -> dict[str, Any]:
     entry: dict[str, Any] = {**run_data(run), "surface": None, "search": None, "overview": {}}
+    entry["refinement"] = None
     entry["kind"] = str(run.settings.get("kind", ""))
     entry["model"], entry["bits"] = (str(run.settings.get(key) or "") for key in ("model", "bits"))
     entry["title"], entry["subtitle"] = search_title([run]), ""
@@ -113,9 +118,32 @@ def _entry(run: Run, scans: Sequence[Run], options: ReportOptions) -> dict[str, 
         entry["title"], entry["subtitle"] = surface_title(surface), surface_subtitle(surface)
         entry["surface"] = surface_data(surface, options.level, options.draws)
         entry["overview"] = overview(surface, entry["surface"])
+        entry["refinement"] = refinement(run)
     if run.has_trajectories:
         entry["search"] = search_data(run, scans)
+    entry["studies"] = [study_data(study) for study in studies_in(run.folder)]
     return entry
+
+
+def _study_entry(source: Study | Record | Table) -> dict[str, Any]:
+    """A file of a study, a record or a table, as a run of its own."""
+    found = study_data(source)
+    settings, study = dict(source.settings), source.settings.get("study")
+    shown = {**{k: v for k, v in settings.items() if k != "study"}, **(study if isinstance(study, dict) else {})}
+    return {
+        **empty_data(source.name),
+        "settings": [[name, words(value)] for name, value in sorted(shown.items()) if value is not None],
+        "kind": "study",
+        "model": str(settings.get("model") or ""),
+        "bits": str(settings.get("bits") or ""),
+        "title": found["title"] or source.name,
+        "subtitle": found["subtitle"],
+        "surface": None,
+        "search": None,
+        "overview": {},
+        "refinement": None,
+        "studies": [{**found, "title": "", "subtitle": ""}],
+    }
 
 
 def _fill(title: str, data: dict[str, Any]) -> str:

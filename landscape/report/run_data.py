@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Any
 
 from landscape.plots.runs import Run
@@ -27,8 +28,8 @@ def run_data(run: Run) -> dict[str, Any]:
     return {
         "name": run.name,
         "status": status,
-        "settings": [[name, _words(value)] for name, value in sorted(run.settings.items()) if value is not None],
-        "scheme": [[name, _words(value)] for name, value in dict(run.settings.get("scheme") or {}).items()],
+        "settings": [[name, words(value)] for name, value in sorted(run.settings.items()) if value is not None],
+        "scheme": [[name, words(value)] for name, value in dict(run.settings.get("scheme") or {}).items()],
         "quantized": quantized_parts(arrays),
         "float_parts": list(float_parts),
         "versions": [[name, str(value)] for name, value in dict(meta["versions"] or {}).items()],
@@ -36,8 +37,27 @@ def run_data(run: Run) -> dict[str, Any]:
         "finished": meta["finished"],
         "seconds": meta["seconds_so_far"],
         "engine": meta["engine"],
-        "command": scan_command(run.settings, run.name) if run.is_scan else "",
+        "command": _command(run) if run.is_scan else "",
     }
+
+
+def empty_data(name: str) -> dict[str, Any]:
+    """The same of what is no run folder."""
+    none = {key: None for key in ("created", "finished", "seconds", "engine")}
+    lists: dict[str, Any] = {key: [] for key in ("settings", "scheme", "quantized", "float_parts", "versions")}
+    return {"name": name, "status": "", "command": "", **none, **lists}
+
+
+def _command(run: Run) -> str:
+    """The command line that makes a scan again, and the one that refined it."""
+    refine = run.settings.get("refine")
+    if refine is None:
+        return scan_command(run.settings, run.name)
+    origin = Path(str(run.meta("refined_from") or "run")).name
+    given = {name: value for name, value in dict(refine).items() if value is not None}
+    options = [f"--{name}={','.join(map(str, v)) if isinstance(v, list) else v}" for name, v in given.items()]
+    refined = shlex.join(["landscape", "refine", f"runs/{origin}", *options, "--out", f"runs/{run.name}"])
+    return f"{scan_command(run.settings, origin)}\n{refined}"
 
 
 def quantized_parts(arrays: Iterable[str]) -> list[dict[str, Any]]:
@@ -83,6 +103,7 @@ def _same(value: Any, default: Any) -> bool:
     return isinstance(default, tuple) and list(default) == value
 
 
-def _words(value: Any) -> str:
+def words(value: Any) -> str:
+    """A setting on one line, cut where it is long."""
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if len(text) <= _LONG else f"{text[:_LONG]} ..."

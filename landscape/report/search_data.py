@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
-
-import plotly.io as pio
 
 from landscape.errors import UserError
 from landscape.plots.info.search import convergence_info, methods_info
@@ -16,6 +13,7 @@ from landscape.plots.runs import Run
 from landscape.plots.screen.search import draw_convergence_interactive, draw_methods_interactive
 from landscape.plots.screen.trajectories import draw_trajectories_interactive
 from landscape.plots.titles import search_title
+from landscape.report.figures import plain_figure
 from landscape.trajectory import Trajectory
 
 
@@ -38,7 +36,7 @@ def search_data(run: Run, scans: Sequence[Run]) -> dict[str, Any]:
     }
     for name, make in makers.items():
         try:
-            pictures[name] = _figure(make())
+            pictures[name] = plain_figure(make())
         except UserError as error:
             missing[name] = str(error)
     return {"title": title, "pictures": pictures, "missing": missing, "table": results(trajectories)}
@@ -79,10 +77,3 @@ def _scan_below(run: Run, scans: Sequence[Run]) -> Run | None:
             continue
         return scan
     return None
-
-
-def _figure(figure: Any) -> Any:
-    """A figure of plotly as plain data, as wide as its place on the page and without the title that the page writes."""
-    figure.update_layout(title=None, width=None, margin_t=30, autosize=True)
-    figure.layout.template = None  # 7 kB of defaults that the page has itself
-    return json.loads(str(pio.to_json(figure, validate=False)))

@@ -10,13 +10,18 @@ import shlex
 import numpy as np
 import pytest
 
+import landscape
 from landscape.cli.app import main
 from landscape.errors import UserError
+from landscape.plots import convergence_info, save_record
+from landscape.refine import refine
 from landscape.report import ReportOptions, build_report, save_report
 from landscape.report.packing import packed
+from landscape.report.refinement import line_levels
 from landscape.report.run_data import quantized_parts, scan_command
 from landscape.scan import load_surface
 from tests.plots.searches import search, stored
+from tests.plots.studies import curvature_report, reliability_report
 from tests.report.runs import stored_scan
 
 FEW = ReportOptions(draws=5)
@@ -163,3 +168,69 @@ def test_ten_large_runs_stay_below_ten_megabytes(tmp_path):
     folders = [stored_scan(tmp_path / f"run{number}", points=51, images=20) for number in range(10)]
     path = save_report(folders, tmp_path / "report.html", ReportOptions(draws=0))
     assert path.stat().st_size < 10e6
+
+
+def test_studies_in_a_run_folder_are_part_of_its_page_and_other_files_are_not(tmp_path):
+    folder = stored_scan(tmp_path / "grid")
+    (folder / "curvature.json").write_text(json.dumps(curvature_report().to_dict()))
+    (folder / "reliability.json").write_text(json.dumps(reliability_report().to_dict()))
+    (folder / "notes.json").write_text("[1, 2]")
+    curvature, gradients = _data(build_report([folder], FEW))["runs"][0]["studies"]
+    assert [picture["title"] for picture in curvature["pictures"]] == [
+        "How far local models of the loss hold",
+        "Spectrum of the curvature",
+    ]
+    operators, models = curvature["tables"]
+    first = curvature_report().curvatures[0]
+    row = dict(zip(operators["head"], operators["rows"][0], strict=True))
+    assert (row["operator"], row["largest"], row["trace"]) == ("hessian", first.largest[0], first.trace)
+    assert len(models["rows"]) == 2 * len(curvature_report().fits[0].radii)
+    assert gradients["name"] == "reliability" and "gradients of infoNCE" in gradients["subtitle"]
+    agreement = gradients["tables"][0]
+    assert "the centre" in [row[0] for row in agreement["rows"]]
+
+
+def test_files_of_studies_and_records_are_runs_of_their_own(tmp_path):
+    stored(tmp_path / "searches", [search(), search("random")])
+    (tmp_path / "reliability.json").write_text(json.dumps(reliability_report().to_dict()))
+    info = convergence_info([search(), search("random")], "a network")
+    save_record(info, tmp_path / "curves.json")
+    names = ("searches", "reliability.json", "curves.json")
+    searches, study, curves = _data(build_report([tmp_path / name for name in names], FEW))["runs"]
+    assert searches["studies"] == [] and searches["search"] is not None
+    assert study["kind"] == "study" and ["model", "deit_tiny_patch16_224"] in study["settings"]
+    assert curves["title"] == "a network" and len(curves["studies"][0]["pictures"][0]["figure"]["data"]) >= 2
+    with pytest.raises(UserError, match="no record of a study"):
+        build_report([tmp_path / "absent.json", *_written(tmp_path / "other.json", "{}")][1:], FEW)
+
+
+def _written(path, text: str) -> list:
+    path.write_text(text)
+    return [path]
+
+
+@pytest.mark.parametrize(
+    ("axis", "levels"),
+    [
+        ([-0.1, 0.0, 0.1], [0, 0, 0]),
+        ([0.0, 0.05, 0.1, 0.125, 0.15], [0, 1, 0, 2, 1]),
+        ([-0.1, -0.0125, 0.0], [0, 3, 0]),
+    ],
+)
+def test_the_level_of_a_grid_line_counts_how_often_its_gap_was_halved(axis, levels):
+    assert line_levels(np.array(axis), 0.1).tolist() == levels
+
+
+def test_a_refined_run_says_which_lines_were_added(tmp_path):
+    problem = landscape.load_problem(block=1, images=20, calib_images=20, infonce_batch=5)
+    landscape.scan(problem, out=tmp_path / "first", points=3, radius=0.1)
+    refine(problem, tmp_path / "first", tmp_path / "finer", lines=3)
+    (run,) = _data(build_report([tmp_path / "finer"], FEW))["runs"]
+    found, surface = run["refinement"], load_surface(tmp_path / "finer")
+    assert surface.beta is not None
+    assert found["from"] == "first" and "9 grid lines, 6 of the first scan" in found["words"]
+    for levels, axis in ((found["x"], surface.alpha), (found["y"], surface.beta)):
+        assert [level == 0 for level in levels] == np.isin(axis, [-0.1, 0.0, 0.1]).tolist()
+    scan, refined = run["command"].splitlines()
+    assert scan.endswith("--out runs/first")
+    assert refined.startswith("landscape refine runs/first ") and "--lines=3" in refined

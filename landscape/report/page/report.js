@@ -47,13 +47,17 @@ function openRun(index) {
   markOverview();
   for (const name of ["surface", "floor", "roughness", "points"]) $(`${name}-section`).hidden = !run.surface;
   $("search-section").hidden = !run.search;
+  $("study-section").hidden = !run.studies.length;
+  $("refinement").textContent = run.refinement ? run.refinement.words : "";
   if (run.surface) openSurface(run.surface);
   if (run.search) openSearch(run.search);
+  openStudies(run.studies);
   fillSettings(run);
 }
 
 function statusWords(run) {
-  const words = [run.name, run.status, `begun ${run.created}`];
+  const words = [run.name, run.status].filter(Boolean);
+  if (run.created) words.push(`begun ${run.created}`);
   if (run.finished) words.push(`finished ${run.finished}`);
   if (run.seconds) words.push(`${general(Math.round(run.seconds))} s`);
   if (run.engine) words.push(`engine ${run.engine}`);
@@ -101,7 +105,8 @@ function options(select, entries, chosen) {
 
 function drawCurrent() {
   const surface = currentSurface(), plot = $("plot");
-  drawSurface(plot, surface, currentValue(), state.layer, state.view, state.point);
+  drawSurface(plot, surface, currentValue(), state.layer, state.view, state.point,
+    current().refinement);
   plot.removeAllListeners("plotly_click");
   plot.on("plotly_click", (event) => {
     const { x, y } = event.points[0];
@@ -181,6 +186,36 @@ function openSearch(search) {
   }
   const text = new Set(["method"]);
   makeTable($("results-table"), search.table.head.map((name) => ({ name, text: text.has(name) })), search.table.rows);
+}
+
+/* ---- studies ---- */
+
+function openStudies(studies) {
+  const add = (place, tag, words, look = "") => {
+    const made = document.createElement(tag);
+    made.textContent = words;
+    made.className = look;
+    place.append(made);
+    return made;
+  };
+  $("studies").querySelectorAll(".plot").forEach((place) => Plotly.purge(place));
+  $("studies").replaceChildren();
+  for (const study of studies) {
+    if (study.title) add($("studies"), "p", `${study.name}: ${study.title}; ${study.subtitle}`, "small");
+    for (const { title, figure } of study.pictures) {
+      add($("studies"), "h4", title);
+      const place = add($("studies"), "div", "", "plot");
+      place.style.height = `${figure.layout.height}px`;
+      Plotly.newPlot(place, figure.data, { ...figure.layout, font: FONT }, PLOT);
+    }
+    for (const { title, head, rows } of study.tables) {
+      const box = document.createElement("details");
+      add(box, "summary", `Table: ${title}`);
+      const place = add(box, "div", "", "wide");
+      $("studies").append(box);
+      makeTable(place, head.map((name, at) => ({ name, text: typeof rows[0][at] === "string" })), rows, { rows: 25 });
+    }
+  }
 }
 
 /* ---- all runs ---- */

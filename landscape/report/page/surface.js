@@ -84,10 +84,11 @@ function gridOf(surface, make) {
 
 const finiteOr = (number) => (Number.isFinite(number) ? number : null);
 
-function drawSurface(place, surface, value, layer, view, chosen) {
+function drawSurface(place, surface, value, layer, view, chosen, levels = null) {
   const figure = surface.y && !view.startsWith("cut")
     ? gridFigure(surface, value, layer, view, chosen)
     : lineFigure(surface, value, layer, view, chosen);
+  if (levels) figure.data.push(...levelTicks(surface, levels, view));
   figure.layout.font = FONT;
   figure.layout.margin = { t: 20, r: 20, b: 50, l: 70 };
   figure.layout.modebar = { remove: ["sendChartToCloud"] };
@@ -182,6 +183,22 @@ function lineFigure(surface, value, layer, view, chosen) {
     yaxis: { title: { text: escapeHtml(layerLabel(value, layer)) }, zeroline: false },
     legend: { orientation: "h", y: 1.08 }, hovermode: "closest" };
   return { data, layout };
+}
+
+/* A tick for every grid line that a refinement added, at the border of a map; the finer, the fainter. */
+function levelTicks(surface, levels, view) {
+  if (view !== "map" && view !== "contour") return [];
+  const ticks = (axis, of, symbol, place) => {
+    const added = axis.map((_, k) => k).filter((k) => of[k] > 0);
+    const look = { symbol, size: 9, color: added.map((k) => of[k]), colorscale: [[0, "#000000"], [1, "#999999"]],
+      cmin: 1, cmax: 4, line: { width: 1.5 } };
+    return { type: "scatter", mode: "markers", showlegend: false, marker: look, ...place(added),
+      text: added.map((k) => `grid line ${percent(axis[k])}, added in level ${of[k]}`),
+      hovertemplate: "%{text}<extra></extra>" };
+  };
+  const { x, y } = surface;
+  return [ticks(x, levels.x, "line-ns-open", (added) => ({ x: added.map((k) => x[k]), y: added.map(() => y[0]) })),
+    ticks(y, levels.y, "line-ew-open", (added) => ({ x: added.map(() => x[0]), y: added.map((k) => y[k]) }))];
 }
 
 function inRange(level, numbers) {
