@@ -10,7 +10,7 @@ from pathlib import Path
 
 _DROPPED = (
     "name = 'teacher' OR name = 'search_teacher' OR name LIKE '%/search/%' OR name LIKE '%/test/%' "
-    "OR name LIKE 'start/%'"
+    "OR name LIKE 'start/%' OR name LIKE '%/point'"
 )
 """Arrays that no figure needs: the float network's logits, and single images' losses of a search."""
 

@@ -61,11 +61,13 @@ plots.draw_methods(plots.methods_info(trajectories, "loss", "digits_vit, w3a8"))
 #
 # ## Where they went
 #
-# The paths, seen from above, on the plane that holds most of their moves. A larger dot lies farther off that
-# plane.
+# The paths, seen from above, on the plane that holds most of their moves, over the loss of the search images on
+# that plane. A larger dot lies farther off the plane, and there the surface says little.
 
 # %%
-plots.draw_trajectories(plots.trajectories_info(trajectories, title="digits_vit, w3a8"))
+below = plots.surface_below(study.search, trajectories, points=7, progress=progress)
+paths = plots.trajectories_info(trajectories, value="infonce", title="digits_vit, w3a8", below=below)
+plots.draw_trajectories(paths)
 
 # %% [markdown]
 #     landscape compare --methods evolq/released,random,cmaes,adam --seeds 2 --budget 4000 \

@@ -14,6 +14,8 @@ from landscape.plots.info.losses import losses_info
 from landscape.plots.info.reliability import reliability_info
 from landscape.plots.info.search import convergence_info, methods_info
 from landscape.plots.info.trajectories import trajectories_info
+from landscape.plots.kinds import make_picture
+from landscape.plots.options import PlotOptions
 from landscape.plots.page import save_surface, summary_html, surface_page, trajectory_html
 from landscape.plots.paper.animation import save_animation
 from landscape.plots.paper.curvature import draw_fit, draw_spectrum
@@ -26,6 +28,7 @@ from landscape.plots.paper.surface import draw_contours, draw_surface
 from landscape.plots.paper.surface3d import draw_surface_3d
 from landscape.plots.paper.trajectories import draw_trajectories
 from landscape.plots.records import load_record, save_record
+from landscape.plots.runs import Run
 from landscape.plots.screen.animation import draw_animation_interactive
 from landscape.plots.screen.curvature import draw_fit_interactive, draw_spectrum_interactive
 from landscape.plots.screen.flips import draw_flips_interactive
@@ -35,9 +38,12 @@ from landscape.plots.screen.reliability import draw_reliability_interactive
 from landscape.plots.screen.search import draw_convergence_interactive, draw_methods_interactive
 from landscape.plots.screen.surface import draw_contours_interactive, draw_surface_interactive
 from landscape.plots.screen.trajectories import draw_trajectories_interactive
+from landscape.plots.sources import open_source
 from landscape.plots.vtk import write_vtk
 
 __all__ = [
+    "PlotOptions",
+    "Run",
     "SurfaceInfo",
     "ValueInfo",
     "convergence_info",
@@ -71,7 +77,9 @@ __all__ = [
     "floor_info",
     "load_record",
     "losses_info",
+    "make_picture",
     "methods_info",
+    "open_source",
     "reliability_info",
     "save_animation",
     "save_record",

@@ -11,6 +11,7 @@ import numpy as np
 from landscape.errors import UserError
 from landscape.plots.info import SurfaceInfo, ValueText, percent, value_text, written
 from landscape.plots.paper import draw_surface
+from landscape.plots.runs import Run
 from landscape.plots.screen import draw_surface_interactive
 from landscape.plots.style import DPI
 from landscape.plots.titles import image_words
@@ -100,6 +101,17 @@ def trajectory_html(trajectory: Trajectory) -> str:
     title = f"{trajectory.label}, seed {trajectory.seed}" + ("" if trajectory.finished else ", not finished")
     table = "".join(_row((html.escape(name), words)) for name, words in rows)
     return f"<p><b>{html.escape(title)}</b></p><table>{table}</table>"
+
+
+def run_html(run: Run) -> str:
+    """What a run folder holds, for notebooks: status, then the table of its surface and those of its searches."""
+    head = f"<p><b>{html.escape(run.name)}</b>: {html.escape(str(run.settings.get('kind') or 'run'))}, {run.status}</p>"
+    parts = [head]
+    if run.is_scan:
+        parts.append(summary_html(run.surface))
+    if run.has_trajectories:
+        parts += [trajectory_html(trajectory) for trajectory in run.trajectories]
+    return "".join(parts)
 
 
 def _change(start: float, end: float, text: ValueText) -> str:

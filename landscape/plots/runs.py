@@ -20,6 +20,9 @@ class Run:
 
     Attributes:
         folder: Of the run.
+        settings: Of the run.
+        status: ``running`` or ``finished``, when it was opened.
+        has_trajectories: Whether a search has begun in it.
 
     Raises:
         UserError: There is no run in the folder.
@@ -29,6 +32,7 @@ class Run:
         self.folder = Path(folder)
         with RunStore.open(self.folder) as store:
             self.settings: dict[str, Any] = store.settings
+            self.status = store.status
             self.has_trajectories = bool(TrajectoryTable(store).names())
 
     @property
@@ -56,6 +60,16 @@ class Run:
         """How many numbers each scale that a scan moves has."""
         found = {name: self.array(f"quantized/{name}.scale") for name in self.settings["scales"]}
         return {name: int(np.size(array)) for name, array in found.items() if array is not None}
+
+    def __repr__(self) -> str:
+        """One line: which folder, what it holds."""
+        return f"Run({self.name}, {self.settings.get('kind')}, {self.status})"
+
+    def _repr_html_(self) -> str:
+        """Tables of what it holds, for notebooks."""
+        from landscape.plots.page import run_html
+
+        return run_html(self)
 
     def meta(self, key: str) -> Any:
         """What the run keeps under a key, or None."""

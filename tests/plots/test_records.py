@@ -260,6 +260,16 @@ def _nothing() -> dict[str, Any]:
     return {**empty, "coordinates": None}
 
 
+def test_a_run_shows_what_it_holds_in_a_notebook_and_escapes_names(tmp_path):
+    scan = Run(stored_scan(tmp_path / "grid", model="<b>&"))
+    assert repr(scan) == "Run(grid, scan, finished)"
+    shown = scan._repr_html_()
+    assert "<b>grid</b>: scan, finished" in shown and f"<td>{scan.surface.values['loss'].min():.4f}</td>" in shown
+    assert "<b>&" not in shown and "&lt;b&gt;&amp;" in shown
+    shown = Run(stored(tmp_path / "searches", [search(), search("random")]))._repr_html_()
+    assert "evolq, seed 0" in shown and "random, seed 0" in shown and "budget spent" in shown
+
+
 def test_a_run_folder_gives_its_trajectories_back(tmp_path):
     run = Run(stored(tmp_path / "searches", [search(), search("random", 2)]))
     assert not run.is_scan and run.has_trajectories
