@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.presets_report import report
+from benchmarks.presets_report import default_of, report
 from landscape.bootstrap import bootstrap_interval
 from landscape.engine import Evaluator, choose_engine
 from landscape.graph import capture
@@ -168,9 +168,13 @@ def table_rows(name: str) -> Iterator[tuple[str, Scheme, int]]:
     """What is measured on test images: label, scheme and number of calibration images."""
     for bits in BITS:
         for label in PRESETS:
-            yield label, preset(label).with_bits(bits), CALIBRATION
+            yield label, default_of(name, bits) if label == "default" else preset(label).with_bits(bits), CALIBRATION
         if name == "mobilenetv1":
-            yield "default, output corrected", replace(preset("default").with_bits(bits), bias_correction="output"), 200
+            yield (
+                "default, weights corrected",
+                replace(preset("default").with_bits(bits), bias_correction="weight"),
+                200,
+            )
         if name == "deit_tiny":
             corrected = replace(preset("fq-vit++").with_bits(bits), bias_correction="weight")
             yield "fq-vit++ with bias correction", corrected, 100
@@ -179,7 +183,7 @@ def table_rows(name: str) -> Iterator[tuple[str, Scheme, int]]:
 def choice_rows(name: str) -> Iterator[tuple[str, Scheme, int]]:
     """What is measured on held-out calibration data: weight parts with activation observers, then the others alone."""
     for bits in CHOICE_BITS:
-        base = preset("default").with_bits(bits)
+        base = default_of(name, bits)
         parts = itertools.product(("minmax", "omse-shared", "omse"), ("none", "weight", "output"), ("minmax", "omse"))
         for weight, correction, activation in parts:
             scheme = replace(base, weight_observer=weight, bias_correction=correction, activation_observer=activation)

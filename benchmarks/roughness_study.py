@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from landscape.cli.runs import plain
 from landscape.errors import UserError
 from landscape.problem import teacher_logits
 from landscape.progress import Advance
@@ -41,8 +43,11 @@ VALUES = ("loss", "top1", "infonce")
 PART = 250
 """Images whose float logits are stored at a time."""
 
-SCHEME = {"preset": "fq-vit++", "weight_observer": "omse", "bias_correction": "weight"}
+SCHEME = {"preset": "fq-vit++", "weight_observer": "omse"}
 """OMSE of single channels and bias correction, as in the first look; written out, whatever the default becomes."""
+
+CORRECTION = {"deit": "weight", "resnet20": "weight", "mobilenet": "output"}
+"""Correction of the weights brings MobileNetV1, whose depthwise kernels have nine each, to 12 % top-1 at 4 bits."""
 
 CIFAR = {"crop": 32, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 CNNS = SHARED / "cnn_models.py"
@@ -98,7 +103,7 @@ class Run:
         moving = {"block": int(self.part)} if self.part.isdigit() else {"layers": self.part}
         images = {**DATA[self.label], "images": self.images, "resize": "none", **preprocessing}
         where = {"model": model, "weights": str(SHARED / "weights" / f"{weights}.safetensors")}
-        return {**where, **images, **SCHEME, "bits": self.bits, **moving}
+        return {**where, **images, **SCHEME, "bias_correction": CORRECTION[self.network], "bits": self.bits, **moving}
 
     def command(self) -> str:
         """The same on the command line."""
@@ -133,7 +138,6 @@ STUDY = (
     Run("resnet20", "w4a8", "layer2.1.*", 1000, "cifar10", dims=2),
     *(Run("deit", "w4a8", "10", 2000, "imagenette", seed=seed) for seed in (1, 2)),
     *(Run("mobilenet", "w4a8", "blocks.4.1.*", 1000, "imagenette", seed=seed) for seed in (0, 1, 2)),
-    Run("mobilenet", "w3a8", "blocks.4.1.*", 1000, "imagenette"),
 )
 """In the order in which they are made: what answers the question first, and is cheap, comes first."""
 
@@ -329,12 +333,16 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
             "**yes**" if found["above_floor"] else "no",
             number(float(f"{roots['estimate']:.3g}")),
             f"{roots['low']:.2g} to {roots['high']:.2g}",
-            f"{100 * found['share']:.0f} %",
+            _percent(found["share"]),
             f"{row['correlation_of_values']:.2f} / {row['correlation_of_second_differences']:.2f}",
             f"{needed:,.0f}" if needed is not None else "-",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:.0f} %"
 
 
 def _kind(row: dict[str, Any]) -> str:
@@ -363,7 +371,7 @@ def report() -> None:
     finished = usable()
     rows = [row for run in finished for row in rows_of(run)]
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "roughness.json").write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n")
+    (RESULTS / "roughness.json").write_text(json.dumps(plain(rows), indent=1, allow_nan=False) + "\n")
     lines = ["## Jaggedness against the number of images", "", *table(rows)]
     lines += ["", "## All measures on all images", *[line for run in finished for line in measures_table(run)]]
     lines += ["", "## Commands", "", "```"]

@@ -60,7 +60,7 @@ class ProblemOptions:
         residual: In place of the preset's: ptf or tensor.
         layer_norm: In place of the preset's: float or integer.
         softmax: In place of the preset's: uniform or log2.
-        bias_correction: In place of the preset's: none, weight or output.
+        bias_correction: In place of the preset's: none, weight, output or auto.
         input: In place of the preset's: auto, quantized or exact.
         quantized: A file of `landscape quantize`; replaces calibration and the scheme.
         block: Attention block whose qkv and proj scales move; with neither block nor layers, the middle one.
@@ -157,7 +157,7 @@ class Ingredients:
 
     def scheme(self) -> Scheme:
         """How the network is, or will be, quantized."""
-        return self.options.scheme() if self.quantized is None else self.quantized.scheme
+        return self.options.scheme().for_graph(self.graph) if self.quantized is None else self.quantized.scheme
 
     def exact_input(self) -> bool:
         """Whether the images are not quantized."""

@@ -70,6 +70,7 @@ def quantize_network(
     """
     if len(images) == 0:
         raise UserError("no calibration images; give at least one")
+    scheme = scheme.for_graph(graph)
     placements = place_quantizers(graph, scheme, exact_input)
     activations = calibrate_activations(graph, scheme, placements, images, progress)
     weights = quantize_weights(graph, scheme)

@@ -107,7 +107,7 @@ class QuantizedNetwork:
 
     Attributes:
         graph: The float network, batch norms folded.
-        scheme: How it is quantized.
+        scheme: How it is quantized, with the bias correction decided (`Scheme.for_graph`).
         exact_input: Whether the images stay as they are.
         placements: The quantizers of activations, by node.
         weights: Quantizers of weights, by layer; empty with 32-bit weights.
@@ -122,6 +122,10 @@ class QuantizedNetwork:
     weights: Mapping[str, WeightQuantizer]
     activations: Mapping[str, ActivationQuantizer]
     biases: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.scheme.bias_correction == "auto":
+            raise ValueError("the bias correction is not decided yet; give scheme.for_graph(graph)")
 
     def scale_names(self) -> list[str]:
         """Names of all scales: ``<layer>.weight`` and ``<node>.output``, in the order of computation."""

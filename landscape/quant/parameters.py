@@ -76,6 +76,7 @@ def from_parameters(
         UserError: A name is missing or unknown, a shape differs, a scale is not positive and finite, or a zero point or
             exponent is not an integer in range.
     """
+    scheme = scheme.for_graph(graph)
     placements = place_quantizers(graph, scheme, exact_input)
     left = dict(parameters)
     weights: dict[str, WeightQuantizer] = {}

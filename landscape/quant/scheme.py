@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from landscape.errors import UserError
+from landscape.graph import Graph, Node
 
 FLOAT_BITS = 32
 """As a bit width: not quantized."""
@@ -23,7 +24,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "residual": ("ptf", "tensor"),
     "layer_norm": ("float", "integer"),
     "softmax": ("uniform", "log2"),
-    "bias_correction": ("none", "weight", "output"),
+    "bias_correction": ("auto", "none", "weight", "output"),
     "input": ("auto", "quantized", "exact"),
 }
 
@@ -49,8 +50,9 @@ class Scheme:
         softmax: Codes of the softmax output: ``uniform``, or ``log2`` with an integer exponential (Log-Int-Softmax,
             **released**).
         bias_correction: ``weight`` re-centres and re-scales each dequantized output channel to the float weight's mean
-            and standard deviation (**released**); ``output`` moves the bias by the mean output error, far better for
-            depthwise convolutions at few bits; or ``none``.
+            and standard deviation (**released**); ``output`` moves the bias by the mean output error; ``none``; or
+            ``auto`` (**ours**): output where there are depthwise convolutions, whose few weights a channel have no
+            moments worth matching, weight elsewhere (measured in ``benchmarks/results/presets.md``).
         input: ``quantized`` to 8-bit codes by the activation observer, ``exact`` (an 8-bit image is kept as it is), or
             ``auto``: exact where mean and standard deviation are 0.5, quantized elsewhere (**released**).
     """
@@ -66,7 +68,7 @@ class Scheme:
     residual: str = "ptf"
     layer_norm: str = "float"
     softmax: str = "uniform"
-    bias_correction: str = "weight"
+    bias_correction: str = "auto"
     input: str = "auto"
 
     def __post_init__(self) -> None:
@@ -114,6 +116,13 @@ class Scheme:
             softmax_bits=int(softmax or own),
         )
 
+    def for_graph(self, graph: Graph) -> Scheme:
+        """The same scheme with what is ``auto`` in the bias correction decided for a network."""
+        if self.bias_correction != "auto":
+            return self
+        depthwise = any(node.op == "conv2d" and _depthwise(node) for node in graph)
+        return replace(self, bias_correction="output" if depthwise else "weight")
+
     def to_dict(self) -> dict[str, Any]:
         """As plain data, for settings and files."""
         return asdict(self)
@@ -129,6 +138,12 @@ class Scheme:
         if unknown:
             raise UserError(f"unknown part of a quantization scheme: {', '.join(sorted(unknown))}")
         return cls(**data)
+
+
+def _depthwise(node: Node) -> bool:
+    """Whether each output channel reads one input channel through a kernel."""
+    weight = node.weight
+    return weight is not None and weight.shape[1] == 1 and node.attrs["groups"] > 1
 
 
 PRESETS: dict[str, Scheme] = {

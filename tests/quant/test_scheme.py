@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from landscape.errors import UserError
-from landscape.quant.calibrate import keeps_input
+from landscape.graph import capture
+from landscape.quant.calibrate import keeps_input, quantize_network
 from landscape.quant.scheme import CHOICES, PRESETS, Scheme, preset
 from landscape.setup import ProblemOptions
+from tests.quant.networks import drawn
 
 
 def test_the_released_presets_are_what_the_method_says() -> None:
@@ -32,6 +35,22 @@ def test_the_released_presets_are_what_the_method_says() -> None:
         found = asdict(preset(name))
         assert {key: found[key] for key in expected} == expected
         assert (found["weight_bits"], found["activation_bits"]) == (4, 8)
+
+
+@pytest.mark.parametrize(("groups", "correction"), [(1, "weight"), (2, "weight"), (4, "output")])
+def test_the_automatic_bias_correction_is_of_the_output_where_convolutions_are_depthwise(
+    groups: int, correction: str
+) -> None:
+    convolutions = nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 3, groups=groups)
+    module = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(144, 5)).eval().requires_grad_(False)
+    graph = capture(module, (1, 8, 8))
+    assert Scheme().for_graph(graph) == replace(Scheme(), bias_correction=correction)
+    fixed = replace(Scheme(), bias_correction="none")
+    assert fixed.for_graph(graph) is fixed
+    exact = quantize_network(graph, Scheme(), drawn(4), exact_input=True)
+    assert exact.scheme.bias_correction == correction and bool(exact.biases) == (correction == "output")
+    with pytest.raises(ValueError, match="not decided"):
+        replace(exact, scheme=Scheme())
 
 
 @given(st.integers(2, 8), st.integers(2, 8), st.integers(2, 8))
