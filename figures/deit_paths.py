@@ -21,12 +21,13 @@ from evolq.study import SearchOptions, Study, build_study
 from figures.places import CACHE, HERE, Place, place_for
 from figures.runs import DATA
 from landscape.plots import save_record, surface_below, trajectories_info
+from landscape.plots.info.plane import plane_through
 from landscape.plots.info.trajectories import Below
 from landscape.setup import ProblemOptions, gather
 from landscape.store import RunStore
 from landscape.trajectory import load_trajectories
 
-METHODS = "random,sep-cmaes,evolq/released,hessian/tokens,evolq/ours,adam"
+METHODS = "random,sep-cmaes,evolq/released,hessian/tokens,evolq/ours"
 IMAGES = 200
 
 
@@ -62,9 +63,11 @@ def search(folder: Path, study: Study, methods: list[str], seeds: int) -> None:
 
 
 def record(folder: Path, study: Study, points: int, place: Place) -> Path:
-    """Evaluate the plane of all paths on the search images, and keep what a picture of it shows."""
-    trajectories = load_trajectories(folder, coordinates=True)
-    below = surface_below(study.search, trajectories, points)
+    """Evaluate the plane of the start and two ends on the search images, and keep what a picture of it shows."""
+    trajectories = [each for each in load_trajectories(folder, coordinates=True) if len(each) > 1]
+    ends = {each.label: each for each in reversed(trajectories)}
+    plane = plane_through(ends["hessian (tokens)"], ends["evolq (ours)"], trajectories)
+    below = surface_below(study.search, trajectories, points, plane)
     settings = {**below.surface.settings, "split": "train"}
     below = Below(below.plane, replace(below.surface, settings=settings))
     title = "deit_tiny_patch16_224, w3a8: search over quantization scales"
@@ -79,8 +82,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=IMAGES, help="that a search sees; as many of the test images")
     parser.add_argument("--evaluations", type=int, default=24, help="of all search images, for each search")
     parser.add_argument("--methods", default=METHODS)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--points", type=int, default=11, help="of the surface, along its longer side; 0: search only")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--points", type=int, default=9, help="of the surface, along each side; 0: search only")
     options = parser.parse_args()
     place = place_for(None if options.images >= IMAGES else options.images)
     folder = (CACHE if options.images >= IMAGES else place.root) / "deit_paths_search"

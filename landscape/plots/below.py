@@ -40,7 +40,7 @@ def surface_below(
     Args:
         problem: The network that was searched, on the images that the surface is to be of.
         trajectories: With coordinates.
-        points: Along the longer side, about as many along the other.
+        points: Along each side, or one or two more, so that the start is one of them.
         plane: By default that of the principal components of all accepted points.
         progress: Who is told; it counts images.
 
@@ -56,9 +56,7 @@ def surface_below(
     places = [plane.project(each)[:2] for each in trajectories]
     ends = [np.concatenate([place[axis][each.accepted] for place, each in zip(places, trajectories, strict=True)])
             for axis in (0, 1)]  # fmt: skip
-    reach = max(float(np.ptp(axis)) for axis in ends) or 0.01
-    step = (1 + 2 * MARGIN) * reach / (points - 1)
-    alpha, beta = (_axis(axis, step, MARGIN * reach) for axis in ends)
+    alpha, beta = (_axis(np.append(axis, 0.0), points) for axis in ends)
     directions = torch.from_numpy(np.ascontiguousarray(plane.directions))
     found = []
     with progress("surface below the paths", len(alpha) * len(beta) * len(problem.images)) as advance:
@@ -74,7 +72,9 @@ def surface_below(
     return Below(plane, Surface(alpha, beta, values, per_image, settings))
 
 
-def _axis(places: FloatArray, step: float, margin: float) -> FloatArray:
-    """Multiples of the step, zero among them, from below the lowest place to above the highest."""
-    low, high = min(float(places.min()), 0.0) - margin, max(float(places.max()), 0.0) + margin
+def _axis(places: FloatArray, points: int) -> FloatArray:
+    """Multiples of a step, zero among them, from below the lowest place to above the highest."""
+    reach = float(np.ptp(places)) or 0.01
+    step = (1 + 2 * MARGIN) * reach / (points - 1)
+    low, high = float(places.min()) - MARGIN * reach, float(places.max()) + MARGIN * reach
     return step * np.arange(np.floor(low / step), np.ceil(high / step) + 1)

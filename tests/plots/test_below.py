@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 import landscape
 from landscape.errors import UserError
 from landscape.plots import surface_below, trajectories_info
+from landscape.plots.info.plane import best_index, plane_through
 from tests.plots.searches import search
 
 STEPS = 6
@@ -58,3 +61,20 @@ def test_another_network_is_refused(problem, walk):
         surface_below(problem, [other], points=3)
     with pytest.raises(UserError, match="at least 3"):
         surface_below(problem, [walk], points=2)
+
+
+def test_a_plane_through_two_ends_holds_them(walk):
+    other = replace(
+        walk, label="other", coordinates=walk.coordinates[[0, 1, 1, 2, 3, 2]], value=np.arange(27.0, 21, -1)
+    )
+    random = search("random", steps=4, names=walk.names, sizes=walk.sizes, coordinates=walk.coordinates[:4] + 0.01)
+    plane = plane_through(walk, other, [walk, other, random])
+    np.testing.assert_allclose(np.mean(np.square(plane.directions), axis=1), 1.0)
+    assert abs(plane.directions[0] @ plane.directions[1]) < 1e-9 * plane.directions.shape[1]
+    for each in (walk, other):
+        x, y, off = (column[best_index(each)] for column in plane.project(each))
+        assert off < 1e-9
+        assert x > 0 and (abs(y) < 1e-9) == (each is walk)
+    assert (plane.x_label, "the ends of evolq and other" in plane.words) == ("towards the end of evolq, RMS", True)
+    with pytest.raises(UserError, match="on one line"):
+        plane_through(walk, walk, [walk])

@@ -90,6 +90,37 @@ def principal_plane(trajectories: Sequence[Trajectory]) -> Plane:
     return Plane(names, sizes, rows[:2] * scale, labels[0], labels[1], "the plane of the paths' principal components")
 
 
+def plane_through(first: Trajectory, second: Trajectory, trajectories: Sequence[Trajectory]) -> Plane:
+    """The plane through the start and the best points of two searches, over all scales that the searches move.
+
+    Args:
+        first: Its best point lies on the first axis.
+        second: Its best point lies in the plane.
+        trajectories: All searches that are to be drawn, these two among them.
+
+    Raises:
+        UserError: One of the two kept no coordinates or ended at the start, or both on one line with it.
+    """
+    parts = _largest(trajectories)
+    names, sizes = tuple(parts), tuple(parts.values())
+    towards, other = (aligned(each, names, sizes)[best_index(each)] for each in (first, second))
+    length = float(towards @ towards)
+    rest = other - towards * ((other @ towards) / length) if length > 0 else other
+    if not length > 0 or not float(rest @ rest) > 1e-18 * float(other @ other) > 0:
+        raise UserError("the start and the two ends lie on one line, so that there is no plane to draw; take others")
+    rows = np.stack([each / np.sqrt(np.mean(np.square(each))) for each in (towards, rest)])
+    label = f"towards the end of {first.label}, RMS"
+    rest_label = f"the rest of the way to the end of {second.label}, RMS"
+    words = f"the plane of the start and the ends of {first.label} and {second.label}"
+    return Plane(names, sizes, rows, label, rest_label, words)
+
+
+def best_index(trajectory: Trajectory) -> int:
+    """Index of the best point among those measured on all search images."""
+    full = trajectory.images == trajectory.images.max()
+    return int(np.argmin(np.where(full & np.isfinite(trajectory.value), trajectory.value, np.inf)))
+
+
 def aligned(trajectory: Trajectory, names: Sequence[str], sizes: Sequence[int]) -> FloatArray:
     """A trajectory's coordinates over given parts: zero for a scale that it did not move; shape (T, sum of sizes).
 

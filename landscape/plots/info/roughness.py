@@ -90,11 +90,17 @@ class RoughnessInfo:
         return tuple(dict.fromkeys(row.series for row in self.rows))
 
     def x_of(self, row: RoughnessRow) -> float:
-        """Where a row stands on the first axis: at its place, beside other series that are there."""
-        there = [name for name in self.series if any(r.series == name and r.place == row.place for r in self.rows)]
-        return self.places.index(row.place) + SPREAD / len(self.series) * (
-            there.index(row.series) - (len(there) - 1) / 2
-        )
+        """Where a row stands on the first axis: at its place, beside the others there, series by series."""
+        there = self._at(row.place)
+        number = next(k for k, each in enumerate(there) if each is row)
+        return self.places.index(row.place) + self.room(row.place) * (number - (len(there) - 1) / 2)
+
+    def room(self, place: str) -> float:
+        """Distance of neighbours at a place."""
+        return SPREAD / max(len(self._at(place)), len(self.series))
+
+    def _at(self, place: str) -> list[RoughnessRow]:
+        return [row for name in self.series for row in self.rows if (row.series, row.place) == (name, place)]
 
 
 def roughness_info(
@@ -122,11 +128,14 @@ def roughness_info(
     grids |= {"lines of 41" for _ in stored}
     steps = {f"{100 * float(np.diff(run.surface.alpha).mean()):.2g}%" for run in runs}
     steps |= {f"{100 * row['step']:.2g}%" for row in stored}
+    lines = (
+        "; neighbours of one colour: other directions" if len({(r.series, r.place) for r in rows}) < len(rows) else ""
+    )
     many = "" if len(grids) == len(steps) == 1 else " (not the same for all: differences of a coarser grid are larger)"
     return RoughnessInfo(
         title=f"How jagged is {text.short}, and is it the images?",
         subtitle=f"RMS second difference beyond the best quadratic; {', '.join(sorted(grids))} points, steps of "
-        f"{', '.join(sorted(steps))}{many}; {100 * level:g}% floors and intervals",
+        f"{', '.join(sorted(steps))}{many}; {100 * level:g}% floors and intervals{lines}",
         x_label="attention block" if not any("*" in place or "layer" in place for place in places) else "what moves",
         y_label=f"jaggedness of {text.short}" + (f" ({unit})" if unit else ""),
         text=text,
@@ -156,7 +165,8 @@ def _row_of_table(row: Mapping[str, Any]) -> RoughnessRow:
     place = f"block {row['part']}" if str(row["part"]).isdigit() else str(row["part"])
     flips = row.get("flip_rate")
     known = math.nan if flips is None else 100 * float(flips)
-    return _made(found, model=str(row["network"]), bits=str(row["bits"]), place=place, flips=known)
+    data = f" ({row['data']})" if row.get("data") else ""
+    return _made(found, model=f"{row['network']}{data}", bits=str(row["bits"]), place=place, flips=known)
 
 
 def _most_images(table: Sequence[Mapping[str, Any]], value: str) -> list[Mapping[str, Any]]:

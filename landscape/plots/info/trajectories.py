@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from landscape.bootstrap import FloatArray
 from landscape.errors import UserError
-from landscape.plots.info.plane import Plane, off_words, principal_plane, scanned_plane
+from landscape.plots.info.plane import Plane, best_index, off_words, principal_plane, scanned_plane
 from landscape.plots.info.surface import SurfaceInfo, surface_info
 from landscape.plots.info.words import ValueText, value_text
 from landscape.plots.runs import Run
@@ -165,8 +165,6 @@ def check_same_network(scan: Run, searches: Sequence[Run]) -> None:
 
 def _path(trajectory: Trajectory, plane: Plane) -> PathInfo:
     x, y, off = plane.project(trajectory)
-    full = trajectory.images == trajectory.images.max()
-    ranked = np.where(full & np.isfinite(trajectory.value), trajectory.value, np.inf)
     return PathInfo(
         label=trajectory.label,
         seed=trajectory.seed,
@@ -176,5 +174,5 @@ def _path(trajectory: Trajectory, plane: Plane) -> PathInfo:
         value=trajectory.value,
         cost=trajectory.cost,
         accepted=trajectory.accepted,
-        end=int(np.argmin(ranked)),
+        end=best_index(trajectory),
     )

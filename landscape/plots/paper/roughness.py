@@ -8,11 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from landscape.plots.info.roughness import SPREAD, RoughnessInfo
+from landscape.plots.info.roughness import RoughnessInfo
 from landscape.plots.paper.axes import legend_above
 from landscape.plots.style import AMBER, BLUE, GREEN, GREY, ORANGE, PAGE_WIDTH, PURPLE, SKY, new_figure, paper_style
 
 SERIES_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, "#000000", GREY)
+
+MOST_LIMITS = 6
+"""Surfaces whose limits are drawn beside their curves; more of them would be a thicket."""
 
 
 def draw_roughness(info: RoughnessInfo, *, width: float | None = None) -> Figure:
@@ -37,10 +40,9 @@ def draw_roughness(info: RoughnessInfo, *, width: float | None = None) -> Figure
 
 
 def _draw_places(axes: Axes, info: RoughnessInfo, colours: dict[str, str]) -> None:
-    width = SPREAD / max(len(info.series), 1)
     for row in info.rows:
         colour = colours[row.series]
-        x = info.x_of(row)
+        x, width = info.x_of(row), info.room(row.place)
         axes.vlines(x, row.low, row.high, color=colour, linewidth=1.2)
         axes.plot(x, row.estimate, marker="o", color=colour, markersize=4)
         axes.plot(x, row.measured, marker="o", color=colour, markersize=4, markerfacecolor="white")
@@ -63,9 +65,9 @@ def _draw_places(axes: Axes, info: RoughnessInfo, colours: dict[str, str]) -> No
 def _draw_sizes(axes: Axes, info: RoughnessInfo, colours: dict[str, str]) -> None:
     for row in info.rows:
         colour = colours[row.series]
-        axes.plot(row.sizes, row.by_size, marker=".", linestyle="none", color=colour, markersize=4, alpha=0.8)
-        axes.plot(row.sizes, row.expected, color=colour, linewidth=0.8, alpha=0.8)
-        if row.estimate > 0:
+        axes.plot(row.sizes, row.by_size, marker=".", linestyle="none", color=colour, markersize=3.5, alpha=0.7)
+        axes.plot(row.sizes, row.expected, color=colour, linewidth=0.7, alpha=0.7)
+        if row.estimate > 0 and len(info.rows) <= MOST_LIMITS:
             axes.axhline(row.estimate, color=colour, linewidth=0.5, linestyle=":", alpha=0.8)
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -76,4 +78,5 @@ def _draw_sizes(axes: Axes, info: RoughnessInfo, colours: dict[str, str]) -> Non
     axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("images")
-    axes.set_title("dots: on subsets; line: expected; dotted: its limit", loc="left", fontsize=6.5, color=GREY)
+    limits = "; dotted: its limit" if len(info.rows) <= MOST_LIMITS else ""
+    axes.set_title(f"dots: on subsets; line: expected{limits}", loc="left", fontsize=6.5, color=GREY)
