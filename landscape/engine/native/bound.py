@@ -121,7 +121,7 @@ class BoundPlan:
             raise TypeError(f"{name} is {type(value).__name__}; expected codes")
         if not same:
             raise ValueError(f"{name} has other parameters than its quantizer {place.source}")
-        strides = place.layout.regular()
+        strides = place.layout.strides
         assert strides is not None
         order = sorted(range(len(strides.steps)), key=lambda axis: -strides.steps[axis])
         return numbers.movedim(place.layout.axis, 0).permute(0, *(axis + 1 for axis in order)).contiguous()
@@ -136,7 +136,7 @@ class BoundPlan:
 
 def _shaped(numbers: Tensor, layout: Layout) -> Tensor:
     """A buffer (images, ...), contiguous, as the value that lies in it."""
-    strides, images = layout.regular(), numbers.shape[0]
+    strides, images = layout.strides, numbers.shape[0]
     if strides is None:
         picked = numbers.reshape(images, -1)[:, layout.image.reshape(-1)].reshape(images, *layout.image.shape)
         return picked.movedim(0, layout.axis)

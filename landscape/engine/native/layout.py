@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -63,8 +64,9 @@ class Layout:
         whole = bool((first < self.size).all()) and torch.equal(shifted, second)
         return Layout(positions, self.size, axis) if whole else None
 
-    def regular(self) -> Strides | None:
-        """As strides, where it is regular."""
+    @cached_property
+    def strides(self) -> Strides | None:
+        """The positions as strides, where they are regular; found once, as every run of a plan asks for it."""
         return regular(self.image)
 
     def same_as(self, other: Layout) -> bool:
