@@ -201,9 +201,10 @@ def test_codes_that_are_not_doubtful_are_those_of_float64() -> None:
     offset = torch.randn(64, generator=generator, dtype=torch.float64) * 1e-4
     bias = torch.randn(64, generator=generator, dtype=torch.float64) * 50 + 100
     zero = torch.zeros(1, 64, dtype=torch.int32)
+    error = float32.error_bound(5, float32.LARGEST_CODE + 2 * (bias.abs() + offset.abs() * 300_000))
     codes, doubtful = float32.layer(
         sums, zero.T, None, gain.float()[:, None], torch.tensor(0, dtype=torch.int32), offset.float()[:, None],
-        bias.float()[:, None], torch.tensor(255.0),
+        bias.float()[:, None], error.float()[:, None], torch.tensor(255.0),
     )  # fmt: skip
     codes = codes[:, :, 0]
     t = _exact_layer(sums, gain, offset, bias)
@@ -218,7 +219,15 @@ def test_ties_are_doubtful() -> None:
     none = torch.zeros(1, 1, dtype=torch.int32)
     half = torch.tensor([[0.5]])
     _, doubtful = float32.layer(
-        sums, none, None, half, torch.tensor(0, dtype=torch.int32), None, torch.zeros(1, 1), torch.tensor(255.0)
+        sums,
+        none,
+        None,
+        half,
+        torch.tensor(0, dtype=torch.int32),
+        None,
+        torch.zeros(1, 1),
+        torch.zeros(1, 1),
+        torch.tensor(255.0),
     )
     assert doubtful[:, 0].tolist() == [True, True, False]
 
@@ -229,6 +238,6 @@ def test_values_that_float32_cannot_hold_are_doubtful() -> None:
     for gain in (torch.inf, torch.nan):
         _, doubtful = float32.layer(
             sums, none, None, torch.tensor([[gain]]), torch.tensor(0, dtype=torch.int32), None,
-            torch.zeros(1, 1), torch.tensor(255.0),
+            torch.zeros(1, 1), torch.zeros(1, 1), torch.tensor(255.0),
         )  # fmt: skip
         assert doubtful.all()

@@ -30,19 +30,26 @@ def compiler() -> tuple[bool, str]:
 
 
 @cache
-def _raise_limit() -> None:
-    """Let a kernel be compiled more often than dynamo's default of 8.
+def _options() -> dict[str, Any]:
+    """Set dynamo up for the kernels, and return options for inductor.
 
     A kernel has a few variants (with and without offset; int32 or float sums; layouts), and a process may hold many
-    networks. The limit is there to find functions that compile for every value; these cannot.
+    networks: more than dynamo's default of 8. The limit is there to find functions that compile for every value; these
+    cannot, since all numbers in them are constants. By default dynamo would pass such constants as arguments, which
+    the kernel then loads and converts again for every few elements.
+
+    The bounds of `float32` hold for a * b + c with one rounding too, so the C++ compiler may contract it.
     """
     import torch._dynamo
+    import torch._inductor.config
 
     config = torch._dynamo.config
-    for name in ("recompile_limit", "cache_size_limit"):  # the second is its name before PyTorch 2.7
-        if hasattr(config, name):
-            setattr(config, name, max(getattr(config, name), 64))
-            return
+    limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # before PyTorch 2.7
+    setattr(config, limit, max(getattr(config, limit), 64))
+    if hasattr(config, "specialize_float"):
+        config.specialize_float = True
+    contract = "enable_floating_point_contract_flag"
+    return {f"cpp.{contract}": "fast"} if hasattr(torch._inductor.config.cpp, contract) else {}
 
 
 _failures: list[str] = []
@@ -66,8 +73,7 @@ def compiled(kernel: Callable[..., Any]) -> Callable[..., Any | None]:
             return None
         try:
             if not made:
-                _raise_limit()
-                made.append(torch.compile(kernel, dynamic=True, fullgraph=True))
+                made.append(torch.compile(kernel, dynamic=True, fullgraph=True, options=_options()))
             return made[0](*arguments)
         except Exception as error:  # of many kinds, from dynamo, inductor, the compiler or the loader
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

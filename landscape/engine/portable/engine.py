@@ -13,6 +13,7 @@ from torch.nn import functional
 from landscape.engine.portable import operations
 from landscape.engine.portable.device import on_device
 from landscape.engine.portable.layers import Epilogue, Layer, layer_of, shaped, sums_of
+from landscape.engine.portable.memory import keep_memory
 from landscape.engine.portable.products import LARGEST_DEPTH, PackedWeight, fastest, pack
 from landscape.engine.portable.target import Target, target
 from landscape.engine.portable.values import Bytes, Pending
@@ -47,6 +48,7 @@ class Portable(Reference):
             network = on_device(network, device, known)
         super().__init__(network, sibling)
         self._operations["unary"] = lambda node, values: _function(node)(values[0])
+        keep_memory()
         self._way = fastest(device)
         self._packed: dict[str, PackedWeight] = {}
         self._epilogues: dict[tuple[str, float, int], Epilogue] = {}
@@ -80,6 +82,11 @@ class Portable(Reference):
     def candidates_at_once(self) -> int:
         """How many candidates are best evaluated together: on a GPU, whose single launches are short, several."""
         return 1 if self.device == "cpu" else 8
+
+    @property
+    def images_at_once(self) -> int:
+        """How many images are best evaluated together: what a kernel costs whatever its size is shared among them."""
+        return 32 if self.device == "cpu" else 64
 
     def input(self, images: Tensor) -> Value:
         """The value of normalised images (N, C, H, W)."""

@@ -1,23 +1,32 @@
 """Codes from float32 arithmetic, with the rows in which float32 does not decide them.
 
-A kernel computes t = value / scale + zero point in float32, so that the code is round(t), clamped. Beside t it computes
-a bound e >= |t - t'|, where t' is what the reference computes in float64. Where t lies farther than e from every tie
-k + 1/2, both round to the same code. The kernel returns, for every row, whether some t of the row does not: those rows
-are *doubtful*, and are computed again in float64.
+A kernel computes t = value / scale + zero point in float32, so that the code is round(t), clamped. It is given, or
+computes beside t, a bound e >= |t - t'|, where t' is what the reference computes in float64. Where t lies farther than
+e from every tie k + 1/2, both round to the same code. The kernel returns, for every row, whether some t of the row
+does not: those rows are *doubtful*, and are computed again in float64.
 
 The bounds. u = 2^-24 is float32's unit roundoff: every +, *, / and every conversion of an integer or of a float64
 parameter multiplies its result by some 1 + d, |d| <= u. Products of n such factors differ from 1 by less than 1.01 n u
 as long as n < 10^4. So in a sum of terms, computed as fl(fl(x1 p1 + x2 p2) + b) with integers x and rounded parameters
-p and b, a term x p carries at most: 1 for x, 1 for p, 1 for the product, 1 for each sum behind it. The kernels take the
-number of factors per term, a quarter more for the reference's own rounding (some 10 2^-53) and for the rounding of e
-itself, and multiply it with the sum of the terms' magnitudes. Contraction of a * b + c to one rounding, a division
-computed as a product with the reciprocal (2 factors in place of 1, counted) or another order of summation (counted as
-the number of terms) stay within these bounds, so they hold however a compiler arranges the kernel. Parameters so large
-or small that float32 overflows give infinite or NaN t or e: then no comparison holds, and the row is doubtful.
-Underflow, an absolute error below 2^-100, is covered by ``_SLACK``.
+p and b, a term x p carries at most: 1 for x, 1 for p, 1 for the product, 1 for each sum behind it. `error_bound` takes
+the largest number of factors of any term, a quarter more for the reference's own rounding (some 10 2^-53) and for the
+rounding of e itself, and multiplies it with the sum of the terms' magnitudes. Contraction of a * b + c to one rounding,
+a division computed as a product with the reciprocal (2 factors in place of 1, counted) or another order of summation
+(counted as the number of terms) stay within these bounds, so they hold however a compiler arranges the kernel.
+
+Where terms b besides one term x p are bounded beforehand, |b| <= B, so is the error, without a look at x: from
+|x p| <= |t| + B it follows that e <= k u (|t| + 2 B). Only -1/2 < t < 255 1/2 matters, hence k u (256 + 2 B). Beyond,
+t' is clamped to the same end as t: t <= -1/2 gives t' <= t (1 - k u) + 2 k u B, below 1/2 as long as e < 1/2; likewise
+at the other end; and where e >= 1/2 everything is doubtful.
+
+Parameters so large or small that float32 overflows give infinite or NaN t or e: then no comparison holds, and the row
+is doubtful. ``_SLACK`` covers the rounding of |t - round(t)| + e (u at most where it matters, below 1: the difference
+is exact), and underflow, an absolute error below 2^-100.
 """
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -26,19 +35,39 @@ from landscape.engine.portable.activations import FAST
 
 UNIT = 2.0**-24
 
-_SLACK = 2.0**-40
+LARGEST_CODE = 256.0
+"""Bound of what lies between the ties of 8-bit codes."""
+
+_SLACK = 2.0**-22
 
 LARGEST_NORM = 4096
 """Channels for which LayerNorm's sums are exact in float32: 4096 (8 255)^2 splits into two sums below 2^24."""
 
+_Number = TypeVar("_Number", Tensor, float)
+
+
+def error_bound(factors: int, magnitudes: _Number) -> _Number:
+    """Bound of the error of a sum whose terms have at most so many factors 1 + d.
+
+    Args:
+        factors: k.
+        magnitudes: Sum of the terms' magnitudes, in units of the output's scale.
+    """
+    return magnitudes * ((factors + 0.25) * UNIT) + _SLACK
+
 
 def _settled(t: Tensor, error: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
     """Codes uint8 (..., C), and which rows are doubtful, bool (...)."""
+    nearest, far = _nearest(t, error, highest)
+    return nearest, (~(far < 0.5)).any(-1)  # so that NaN is doubtful
+
+
+def _nearest(t: Tensor, error: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes uint8, and |t - round(t)| + e."""
     nearest = torch.round(t)
-    # Both subtractions are exact where they matter: t and its neighbour share their exponent or cancel (Sterbenz).
-    margin = ((t - nearest).abs() - 0.5).abs() - (error + _SLACK)
-    codes = torch.minimum(nearest.clamp(min=0.0), highest).to(torch.uint8)
-    return codes, ~(margin.amin(-1) > 0.0)
+    far = (t - nearest).abs() + error
+    nearest = torch.where(nearest > 0.0, nearest, 0.0)  # clamp would look for NaN
+    return torch.where(nearest < highest, nearest, highest).to(torch.uint8), far
 
 
 def _layer(
@@ -49,20 +78,16 @@ def _layer(
     row_base: Tensor,
     offset: Tensor | None,
     bias: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """The value gain * integers + offset * totals + bias, and the sum of the terms' magnitudes; see `layer`."""
+) -> Tensor:
+    """The value gain * integers + offset * totals + bias: 5 factors at most (x, p, product, two sums); see `layer`."""
     tiles, tile = gain.shape
     outputs = tiles * tile
     totals = sums[:, outputs : outputs + 1].to(torch.int32).unsqueeze(-1)
     integers = sums[:, :outputs].unflatten(-1, (tiles, tile)).to(torch.int32) - base  # type: ignore[no-untyped-call]
     if shift is not None:
         integers = integers + totals * shift
-    term = integers.to(torch.float32) * gain
-    value, size = term + bias, term.abs() + bias.abs()
-    if offset is not None:
-        second = (totals - row_base).to(torch.float32) * offset
-        value, size = value + second, size + second.abs()
-    return value, size
+    value: Tensor = integers.to(torch.float32) * gain + bias
+    return value if offset is None else value + (totals - row_base).to(torch.float32) * offset
 
 
 def layer(
@@ -73,6 +98,7 @@ def layer(
     row_base: Tensor,
     offset: Tensor | None,
     bias: Tensor,
+    error: Tensor,
     highest: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Codes of a linear layer or convolution from its integer sums.
@@ -88,13 +114,13 @@ def layer(
         row_base: int32 (), taken off the row's sum.
         offset: float32 (tiles, tile) that multiplies the row's sum, or None.
         bias: float32 (tiles, tile), the output's zero point added.
+        error: float32 (tiles, tile), bound of the error.
         highest: float32 (), the largest code.
 
     Returns:
         Codes (rows, tiles, tile) and doubtful tiles (rows, tiles); see `_settled`.
     """
-    t, size = _layer(sums, base, shift, gain, row_base, offset, bias)
-    return _settled(t, size * (5.25 * UNIT), highest)  # x, p, product, two sums
+    return _settled(_layer(sums, base, shift, gain, row_base, offset, bias), error, highest)
 
 
 def layer_with_activation(
@@ -105,6 +131,8 @@ def layer_with_activation(
     row_base: Tensor,
     offset: Tensor | None,
     bias: Tensor,
+    error: Tensor,
+    relative: Tensor,
     inverse: Tensor,
     zero: Tensor,
     highest: Tensor,
@@ -120,39 +148,73 @@ def layer_with_activation(
         row_base: ...
         offset: ...
         bias: ...
+        error: float32 (tiles, tile); the error's bound is error + relative |x|, see `activation_bound`.
+        relative: float32 ().
         inverse: float32 (), 1 / scale of the output.
         zero: float32 (), its zero point.
         highest: float32 ().
         function: Name of one of `FAST`.
     """
-    x, size = _layer(sums, base, shift, gain, row_base, offset, bias)
-    activation = FAST[function]
-    scaled = activation.function(x) * inverse
-    # The layer's error through the steepest slope, the function's own, and 1 / scale, the product and the last sum.
-    inner = size * (5.25 * UNIT * activation.slope) + x.abs() * activation.error
-    error = inner * inverse * (1.0 + 4.0 * UNIT) + (scaled.abs() + zero) * (3.25 * UNIT)
-    return _settled(scaled + zero, error, highest)
+    x = _layer(sums, base, shift, gain, row_base, offset, bias)
+    t = FAST[function].function(x) * inverse + zero
+    return _settled(t, error + x.abs() * relative, highest)
+
+
+def activation_bound(function: str, others: Tensor, scale: float, zero_point: float) -> tuple[Tensor, float]:
+    """Bounds E and R: |t - t'| <= E + R |x| for an activation function f of a layer's value x.
+
+    x has 5 factors, so its error is at most 5 u (|x| + 2 B). It enters t through f's steepest slope L; f has an error
+    of its own; and f(x) / scale + zero point has 3 factors more, in terms of at most L |x| / scale (f is 0 at 0) and z.
+
+    Args:
+        function: Name of one of `FAST`.
+        others: float64 (C,): B, what x adds to its largest term.
+        scale: Of the output.
+        zero_point: Of the output.
+    """
+    f = FAST[function]
+    relative = (5.25 * UNIT * f.slope + f.error + 3.25 * UNIT * f.slope) / scale
+    return others * (2.0 * 5.25 * UNIT * f.slope / scale) + (3.25 * UNIT * zero_point + _SLACK), relative * 1.01
 
 
 def product(
-    sums: Tensor, rows: Tensor, columns: Tensor, gain: Tensor, zero: Tensor, highest: Tensor
+    sums: Tensor,
+    rows: Tensor | None,
+    columns: Tensor | None,
+    gain: Tensor,
+    zero: Tensor,
+    error: Tensor,
+    highest: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Codes of a product of activations.
 
     Args:
         sums: (G, R, C), integers.
-        rows: int32 (G or 1, R or 1, 1), added to them.
-        columns: int32 (G or 1, 1, C or 1), taken off them.
+        rows: int32 (G, R, 1), added to them, or None.
+        columns: int32 (G, 1, C), taken off them, or None.
         gain: float32 (), in units of the output's scale.
         zero: float32 (), its zero point.
+        error: float32 (): 4 factors.
         highest: float32 ().
     """
-    term = (sums.to(torch.int32) + rows - columns).to(torch.float32) * gain
-    return _settled(term + zero, (term.abs() + zero) * (4.25 * UNIT), highest)
+    integers = sums.to(torch.int32)
+    if rows is not None:
+        integers = integers + rows
+    if columns is not None:
+        integers = integers - columns
+    return _settled(integers.to(torch.float32) * gain + zero, error, highest)
 
 
 def total(
-    a: Tensor, zero_a: Tensor, gain_a: Tensor, b: Tensor, zero_b: Tensor, gain_b: Tensor, zero: Tensor, highest: Tensor
+    a: Tensor,
+    zero_a: Tensor,
+    gain_a: Tensor,
+    b: Tensor,
+    zero_b: Tensor,
+    gain_b: Tensor,
+    zero: Tensor,
+    error: Tensor,
+    highest: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Codes of a sum.
 
@@ -164,18 +226,19 @@ def total(
         zero_b: ...
         gain_b: ...
         zero: float32 ().
+        error: float32 () or (C,): 5 factors.
         highest: float32 ().
     """
     first = (a.to(torch.float32) - zero_a) * gain_a
     second = (b.to(torch.float32) - zero_b) * gain_b
-    size = first.abs() + second.abs() + zero
-    return _settled(first + second + zero, size * (5.25 * UNIT), highest)
+    return _settled(first + second + zero, error, highest)
 
 
-def requantized(a: Tensor, zero_a: Tensor, gain: Tensor, zero: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes under another quantizer, as in `total` with one term; uint8 (R, C)."""
-    term = (a.to(torch.float32) - zero_a) * gain
-    return _settled(term + zero, (term.abs() + zero) * (4.25 * UNIT), highest)
+def requantized(
+    a: Tensor, zero_a: Tensor, gain: Tensor, zero: Tensor, error: Tensor, highest: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Codes under another quantizer, as in `total` with one term, of 4 factors; uint8 (R, C)."""
+    return _settled((a.to(torch.float32) - zero_a) * gain + zero, error, highest)
 
 
 def layer_norm(
@@ -185,6 +248,7 @@ def layer_norm(
     epsilon: Tensor,
     weight: Tensor,
     bias: Tensor,
+    error: Tensor,
     highest: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Codes of a LayerNorm over the last axis; the formula of `landscape.quant.layer_norm.layer_norm`.
@@ -196,6 +260,7 @@ def layer_norm(
         epsilon: float64 (), eps D^2 / scale^2.
         weight: float32 (D,), in units of the output's scale.
         bias: float32 (D,), the output's zero point added.
+        error: float32 (D,): 6 factors (1 / sqrt, weight, two products, the sum, and the reciprocal).
         highest: float32 ().
     """
     channels = codes.shape[-1]
@@ -210,9 +275,7 @@ def layer_norm(
     second = high.sum(-1, keepdim=True).double() * 4096.0 + low.sum(-1, keepdim=True).double()
     spread = second * channels - ones.double() * ones.double()
     inverse = (1.0 / torch.sqrt(spread + epsilon)).to(torch.float32)
-    term = (c * channels - ones) * inverse * weight
-    t = term + bias
-    return _settled(t, (term.abs() + bias.abs()) * (6.25 * UNIT), highest)
+    return _settled((c * channels - ones) * inverse * weight + bias, error, highest)
 
 
 def softmax(codes: Tensor, powers: Tensor, inverse: Tensor, zero: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
@@ -237,17 +300,11 @@ def softmax(codes: Tensor, powers: Tensor, inverse: Tensor, zero: Tensor, highes
     terms = ((parts[0] * parts[1]) * (parts[2] * parts[3])) * ((parts[4] * parts[5]) * (parts[6] * parts[7]))
     scaled = terms * (inverse / terms.sum(-1, keepdim=True))
     tokens = codes.shape[-1]
-    error = scaled * ((56.0 + tokens) * 1.02 * UNIT) + zero * (2.0 * UNIT) + inverse * 2.0**-40
-    return _settled(scaled + zero, error, highest)
+    error = scaled * ((56.0 + tokens) * 1.02 * UNIT) + (zero * (2.0 * UNIT) + inverse * 2.0**-40 + _SLACK)
+    nearest, far = _nearest(scaled + zero, error, highest)
+    return nearest, ~(far.amax(-1) < 0.5)  # with two loops before it, faster than `any`
 
 
-def centred(codes: Tensor, shift: int) -> tuple[Tensor, Tensor]:
-    """Codes minus `shift` as int8 or, without one, the codes; and their sums along the last axis, int32 (..., 1).
-
-    Args:
-        codes: uint8 (..., K), K at most 65,000.
-        shift: 0 or 128.
-    """
-    values = codes.to(torch.float32) - shift
-    sums = values.sum(-1, keepdim=True).to(torch.int32)
-    return values.to(torch.int8 if shift else torch.uint8), sums
+def row_sums(codes: Tensor) -> Tensor:
+    """Sums of codes along the last axis, int32 (..., 1); uint8 (..., K), K at most 65,000: exact in float32."""
+    return codes.to(torch.float32).sum(-1, keepdim=True).to(torch.int32)

@@ -11,6 +11,7 @@ from torch.nn import functional
 from landscape.engine.portable import float32
 from landscape.engine.portable.activations import FAST
 from landscape.engine.portable.compiling import compiled
+from landscape.engine.portable.float32 import LARGEST_CODE, activation_bound, error_bound
 from landscape.engine.portable.products import PackedWeight, multiply
 from landscape.engine.portable.target import Target, settle, tile_of
 from landscape.engine.portable.values import Bytes
@@ -34,6 +35,7 @@ class Layer:
         bias: float64 (C,) or None.
         base: int32 (C,), taken off the packed sums.
         row_base: int32 (), taken off the sum of a row's codes.
+        largest_total: Bound of the magnitude of that difference.
     """
 
     weight: PackedWeight
@@ -43,6 +45,7 @@ class Layer:
     bias: Tensor | None
     base: Tensor
     row_base: Tensor
+    largest_total: float
 
     @property
     def channels(self) -> int:
@@ -94,6 +97,7 @@ def layer_of(weight: PackedWeight, operand: WeightOperand, x: Bytes) -> Layer:
         operand.bias,
         base,
         torch.tensor(depth * zero, dtype=torch.int32, device=base.device),
+        float(depth * max(x.zero_point, 255 - x.zero_point)),
     )
 
 
@@ -114,6 +118,14 @@ class Epilogue:
         bias = torch.zeros_like(layer.gain) if layer.bias is None else layer.bias
         bias = bias / unit + (target.zero_point if function is None else 0.0)
         shift, offset = layer.weight.shift, layer.offset
+        others = bias.abs() if offset is None else bias.abs() + (offset / unit).abs() * layer.largest_total
+        relative = 0.0
+        if function is None:
+            error = error_bound(5, LARGEST_CODE + 2.0 * others)  # |term| <= |t| + |bias| + |offset| |total|
+        elif function in FAST:
+            error, relative = activation_bound(function, others, target.step, float(target.zero_point))
+        else:
+            error = others
 
         def tiled(vector: Tensor) -> Tensor:
             return vector.reshape(-1, self.tile).contiguous()
@@ -125,7 +137,9 @@ class Epilogue:
             layer.row_base,
             None if offset is None else tiled((offset / unit).float()),
             tiled(bias.float()),
+            tiled(error.float()),
         )
+        self._relative = target.number(relative)
 
     def __call__(self, sums: Tensor) -> Tensor:
         """Codes uint8 (rows, C)."""
@@ -143,7 +157,9 @@ class Epilogue:
         if self.function is None:
             found = _layer(sums, *self._parameters, t.highest)
         elif self.function in FAST:
-            found = _layer_with_activation(sums, *self._parameters, t.inverse, t.zero, t.highest, self.function)
+            found = _layer_with_activation(
+                sums, *self._parameters, self._relative, t.inverse, t.zero, t.highest, self.function
+            )
         return found
 
     def _codes(self, value: Tensor, tiles: Tensor | None) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from landscape.engine.portable import float32
 from landscape.engine.portable.compiling import compiled
-from landscape.engine.portable.products import FLOAT, LARGEST_DEPTH, UNSIGNED, exact_float, multiply_pairs
+from landscape.engine.portable.float32 import LARGEST_CODE, error_bound
+from landscape.engine.portable.products import FLOAT, LARGEST_DEPTH, UNSIGNED, exact_float, less_128, multiply_pairs
 from landscape.engine.portable.target import Target, settle
 from landscape.engine.portable.values import Bytes
 from landscape.quant.layer_norm import layer_norm as exact_layer_norm
@@ -22,9 +23,7 @@ _total = compiled(float32.total)
 _requantized = compiled(float32.requantized)
 _layer_norm = compiled(float32.layer_norm)
 _softmax = compiled(float32.softmax)
-_centred = compiled(float32.centred)
-
-_LARGEST_FACTOR = 8
+_row_sums = compiled(float32.row_sums)
 
 
 def product(a: Bytes, b: Bytes, scale: float, target: Target, way: str) -> Tensor | None:
@@ -36,24 +35,32 @@ def product(a: Bytes, b: Bytes, scale: float, target: Target, way: str) -> Tenso
         return None
     sums, rows, columns = _sums(a, b, way)
     step = a.scale * b.scale * scale
-    gain = torch.tensor(step / target.step, device=sums.device)
-    fast = _product(sums, rows, columns, gain, target.zero, target.highest)
+    zero_point = float(target.zero_point)
+
+    def parameters() -> tuple[Tensor, ...]:  # |term| <= |t| + zero point
+        error = error_bound(4, LARGEST_CODE + 2.0 * zero_point)
+        return target.number(step / target.step), target.zero, target.number(error), target.highest
+
+    fast = _product(sums, rows, columns, *target.once(("product", step), None, parameters))
     if fast is None:
-        codes = target.exact((sums.double() + rows - columns) * step)
-    else:
+        return target.exact(_integers(sums, rows, columns) * step).reshape(*a.codes.shape[:-1], b.codes.shape[-1])
 
-        def exact(where: tuple[Tensor, ...]) -> Tensor:
-            group, row = where[:2]
-            integers = sums[group, row].double()
-            integers = integers + rows.expand(*sums.shape[:2], 1)[group, row]
-            integers = integers - columns.expand(sums.shape[0], 1, sums.shape[2])[group, 0]
-            return target.exact(integers * step)
+    def exact(where: tuple[Tensor, ...]) -> Tensor:
+        group, row = where
+        integers = _integers(
+            sums[group, row], None if rows is None else rows[group, row], None if columns is None else columns[group, 0]
+        )
+        return target.exact(integers * step)
 
-        codes = settle(fast, exact)
-    return codes.reshape(*a.codes.shape[:-1], b.codes.shape[-1])
+    return settle(fast, exact).reshape(*a.codes.shape[:-1], b.codes.shape[-1])
 
 
-def _sums(a: Bytes, b: Bytes, way: str) -> tuple[Tensor, Tensor, Tensor]:
+def _integers(sums: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tensor:
+    integers = sums.double() if rows is None else sums.double() + rows
+    return integers if columns is None else integers - columns
+
+
+def _sums(a: Bytes, b: Bytes, way: str) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Sums (G, R, C), and what is to be added per row and taken off per column to give the integer product.
 
     sum (a - za)(b - zb) = sum a' b' - zb' sum a' - za' sum (b - zb) with a' = a - shift, za' = za - shift likewise.
@@ -62,22 +69,21 @@ def _sums(a: Bytes, b: Bytes, way: str) -> tuple[Tensor, Tensor, Tensor]:
     if way == FLOAT or device.type != "cpu":  # int8 products of a GPU come in multiples of 8 only, and one by one
         dtype = exact_float(a.codes.shape[-1] * 255.0 * 255.0)
         first, second = a.codes.to(dtype) - a.zero_point, b.codes.to(dtype) - b.zero_point
-        none = torch.zeros(1, 1, 1, dtype=torch.int32, device=device)
-        return torch.matmul(first, second).reshape(groups, *first.shape[-2:-1], second.shape[-1]), none, none
+        return torch.matmul(first, second).reshape(groups, *first.shape[-2:-1], second.shape[-1]), None, None
     shift = 0 if way == UNSIGNED else 128
-    first, row_sums = _centre(a.codes, shift)
-    second, column_sums = _centre(b.codes.transpose(-2, -1), 128)  # sums along K need it last
     depth, zero_a, zero_b = a.codes.shape[-1], a.zero_point - shift, b.zero_point - 128
-    first, second = first.reshape(groups, *first.shape[-2:]), second.reshape(groups, *second.shape[-2:])
-    rows = row_sums.reshape(groups, -1, 1) * -zero_b
-    columns = (column_sums.reshape(groups, 1, -1) - depth * zero_b) * zero_a
-    return multiply_pairs(first, second.transpose(-2, -1)), rows, columns
+    rows = columns = None
+    if zero_b:
+        rows = (_sums_of_codes(a.codes) - depth * shift).reshape(groups, -1, 1) * -zero_b
+    if zero_a:
+        sums = _sums_of_codes(b.codes.transpose(-2, -1)).reshape(groups, 1, -1)
+        columns = (sums - depth * b.zero_point) * zero_a
+    return multiply_pairs(less_128(a.codes) if shift else a.codes, less_128(b.codes)), rows, columns
 
 
-def _centre(codes: Tensor, shift: int) -> tuple[Tensor, Tensor]:
-    found = _centred(codes, shift)
-    found = float32.centred(codes, shift) if found is None else found
-    return found[0].contiguous(), found[1]
+def _sums_of_codes(codes: Tensor) -> Tensor:
+    found = _row_sums(codes)
+    return codes.sum(-1, keepdim=True, dtype=torch.int32) if found is None else found
 
 
 def total(a: Bytes, b: Bytes, target: Target) -> Tensor | None:
@@ -91,9 +97,16 @@ def total(a: Bytes, b: Bytes, target: Target) -> Tensor | None:
     assert second is not None
     if restore is not None and (a.factors is not None or b.factors is not None or target.factors is not None):
         return None
-    zero_a, gain_a = _term(a, target)
-    zero_b, gain_b = _term(b, target)
-    fast = _total(first, zero_a, gain_a, second, zero_b, gain_b, target.zero, target.highest)
+
+    def parameters() -> tuple[Tensor, ...]:
+        zero_a, gain_a, most_a = _term(a, target)
+        zero_b, gain_b, most_b = _term(b, target)
+        error = error_bound(5, most_a + most_b + target.zero_point).float()
+        return zero_a, gain_a, zero_b, gain_b, target.zero, error, target.highest
+
+    key = ("total", a.scale, a.zero_point, id(a.factors), b.scale, b.zero_point, id(b.factors))
+    zero_a, gain_a, zero_b, gain_b, *others = target.once(key, (a.factors, b.factors), parameters)
+    fast = _total(first, zero_a, gain_a, second, zero_b, gain_b, *others)
     if fast is None:
         codes = target.exact(_value(a, first) + _value(b, second))
     else:
@@ -117,12 +130,12 @@ def _in_rows(codes: Tensor, last: bool) -> tuple[Tensor | None, tuple[int, ...] 
     return codes.reshape(codes.shape[0], -1, codes.shape[-1]), None
 
 
-def _term(x: Bytes, target: Target) -> tuple[Tensor, Tensor]:
-    device = target.zero.device
-    step = torch.tensor(x.scale, dtype=torch.float64, device=device)
+def _term(x: Bytes, target: Target) -> tuple[Tensor, Tensor, Tensor]:
+    """Zero point and gain, float32, and the largest magnitude of their term, float64."""
+    step = x.scale / target.scale
     if x.factors is not None:
         step = step * x.factors
-    return torch.tensor(float(x.zero_point), device=device), (step / target.scale).float()
+    return target.number(x.zero_point), step.float(), step * max(x.zero_point, 255 - x.zero_point)
 
 
 def _value(x: Bytes, codes: Tensor) -> Tensor:
@@ -135,8 +148,12 @@ def requantized(x: Bytes, target: Target) -> Tensor | None:
     if target.factors is not None or x.factors is not None:
         return None
     rows = x.codes.reshape(-1, x.codes.shape[-1])
-    zero, gain = _term(x, target)
-    fast = _requantized(rows, zero, gain, target.zero, target.highest)
+
+    def parameters() -> tuple[Tensor, ...]:
+        zero, gain, most = _term(x, target)
+        return zero, gain, target.zero, error_bound(4, most + target.zero_point).float(), target.highest
+
+    fast = _requantized(rows, *target.once(("requantized", x.scale, x.zero_point), None, parameters))
     codes = (
         target.exact(_value(x, rows))
         if fast is None
@@ -152,22 +169,26 @@ def layer_norm(x: Bytes, weight: Tensor, bias: Tensor, eps: float, target: Targe
         return None
     rows = x.codes.reshape(-1, channels)
     scale = torch.tensor(x.scale, dtype=torch.float64)
-    weight, bias = weight.double(), bias.double()
 
     def value(codes: Tensor) -> Tensor:
         integers = codes.double() - x.zero_point
-        return exact_layer_norm(integers if x.factors is None else integers * x.factors, scale, weight, bias, eps)
+        integers = integers if x.factors is None else integers * x.factors
+        return exact_layer_norm(integers, scale, weight.double(), bias.double(), eps)
 
-    epsilon = (eps * channels**2 / (scale * scale)).to(rows.device)
-    fast = _layer_norm(
-        rows,
-        torch.tensor(float(x.zero_point), device=rows.device),
-        x.factors,
-        epsilon,
-        (weight / target.scale).float(),
-        (bias / target.scale + target.zero_point).float(),
-        target.highest,
-    )
+    def parameters() -> tuple[Tensor, ...]:  # |term| <= |t| + |bias|
+        shift = bias.double() / target.scale + target.zero_point
+        return (
+            target.number(x.zero_point),
+            (eps * channels**2 / (scale * scale)).to(rows.device),
+            (weight.double() / target.scale).float(),
+            shift.float(),
+            error_bound(6, LARGEST_CODE + 2.0 * shift.abs()).float(),
+            target.highest,
+        )
+
+    key = ("layer_norm", x.scale, x.zero_point, id(weight), id(bias), eps)
+    zero, *others = target.once(key, (weight, bias), parameters)
+    fast = _layer_norm(rows, zero, x.factors, *others)
     if fast is None:
         codes = target.exact(value(rows))
     else:
@@ -181,8 +202,12 @@ def softmax(x: Bytes, table: SoftmaxTable, target: Target) -> Tensor | None:
     if tokens > MAX_TOKENS or target.factors is not None or x.factors is not None:
         return None
     rows = x.codes.reshape(-1, tokens)
-    powers = torch.exp(-x.scale * 2.0 ** torch.arange(8, dtype=torch.float64)).float().to(rows.device)
-    fast = _softmax(rows, powers, target.inverse, target.zero, target.highest)
+
+    def parameters() -> tuple[Tensor, ...]:
+        powers = torch.exp(-x.scale * 2.0 ** torch.arange(8, dtype=torch.float64)).float().to(rows.device)
+        return powers, target.inverse, target.zero, target.highest
+
+    fast = _softmax(rows, *target.once(("softmax", x.scale), None, parameters))
 
     def exact(codes: Tensor) -> Tensor:
         return target.exact(uniform_softmax(codes.double() - x.zero_point, table))

@@ -97,16 +97,21 @@ def exact_float(largest: float) -> torch.dtype:
 
 
 def multiply_pairs(a: Tensor, b: Tensor) -> Tensor:
-    """Products of many small matrices of 8-bit integers: (G, R, K) with (G, K, C) -> int32 (G, R, C).
+    """Products of many small matrices of 8-bit integers: (..., R, K) with (..., K, C) -> int32 (G, R, C).
 
     Args:
-        a: uint8 or int8.
+        a: uint8 or int8; any strides.
         b: int8; any strides.
     """
-    out = torch.empty(a.shape[0], a.shape[1], b.shape[2], dtype=torch.int32, device=a.device)
-    for index in range(a.shape[0]):
-        torch._int_mm(a[index], b[index], out=out[index])
+    first, second = _matrices(a), _matrices(b)
+    out = torch.empty(len(first), a.shape[-2], b.shape[-1], dtype=torch.int32, device=a.device)
+    for x, y, product in zip(first, second, out.unbind(), strict=True):
+        torch._int_mm(x, y, out=product)
     return out
+
+
+def _matrices(x: Tensor) -> list[Tensor]:
+    return [x] if x.ndim == 2 else [matrix for part in x.unbind() for matrix in _matrices(part)]
 
 
 def less_128(codes: Tensor) -> Tensor:

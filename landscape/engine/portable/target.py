@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ class Target:
         inverse: float32 (), 1 / step.
         zero: float32 ().
         highest: float32 (), the largest code.
+        prepared: What kernels have prepared for values of some scale, see `once`.
     """
 
     scale: Tensor
@@ -36,6 +38,23 @@ class Target:
     inverse: Tensor
     zero: Tensor
     highest: Tensor
+    prepared: dict[Any, tuple[Any, tuple[Tensor, ...]]] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, key: Any, kept: Any, make: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """Parameters of a kernel, made when they are first asked for.
+
+        Args:
+            key: What they depend on, besides this quantizer: numbers, and identities of objects.
+            kept: Those objects; holding them, no other can come to have their identity.
+            make: Makes them.
+        """
+        if key not in self.prepared:
+            self.prepared[key] = kept, make()
+        return self.prepared[key][1]
+
+    def number(self, value: float) -> Tensor:
+        """float32 (), on this device."""
+        return torch.tensor(value, dtype=torch.float32, device=self.scale.device)
 
     def exact(self, value: Tensor, tiles: Tensor | None = None) -> Tensor:
         """Codes uint8 of float64 values (..., C), or of values (n, T) of the given tiles of channels (n,)."""
@@ -83,7 +102,7 @@ def settle(fast: tuple[Tensor, Tensor], exact: Callable[[tuple[Tensor, ...]], Te
     return codes
 
 
-def tile_of(channels: int, largest: int = 256) -> int:
+def tile_of(channels: int, largest: int = 64) -> int:
     """Channels that are settled together: a divisor of their number, `largest` at most but 8 at least."""
     sizes = [size for size in range(8, min(channels, largest) + 1) if channels % size == 0]
     return sizes[-1] if sizes else channels
