@@ -58,7 +58,7 @@ LayerNorm makes no difference.
 Bias correction: that of the weights is ahead on the transformer and ResNet-20, at 3 bits beyond the intervals. On
 MobileNetV1, whose depthwise kernels have nine weights each, it is far behind correction of the output mean (KL 4.0
 against 0.7 at 4 bits). So the default's `auto` corrects the output mean where a network has depthwise convolutions, and
-the weights elsewhere. With either, no correction at all is worst everywhere.
+the weights elsewhere.
 """
 
 
