@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from landscape.engine.native.layout import Layout
@@ -86,8 +87,12 @@ class Plan:
     constants: dict[int, tuple[str, str]] = field(default_factory=dict)
     wanted: dict[str, Place] = field(default_factory=dict)
 
+    @cached_property
     def offsets(self) -> tuple[dict[int, int], int]:
-        """Places for the buffers in between, which share memory where their lives do not overlap; and bytes in all."""
+        """Places for the buffers in between, which share memory where their lives do not overlap; and bytes in all.
+
+        Found once, when the plan is complete; every candidate asks for them.
+        """
         outside = {place.buffer for place in (*self.given.values(), *self.wanted.values())} | set(self.constants)
         lives: dict[int, tuple[int, int]] = {}
         for index, step in enumerate(self.steps):
