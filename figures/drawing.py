@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from figures.places import HOME, Place, place_for
-from figures.runs import command_of, folder_of, is_there, rerun, shown_place
+from figures.runs import PARTS, command_of, folder_of, is_there, rerun, shown_place
 from landscape.plots.kinds import make_picture
 from landscape.plots.options import PlotOptions
 from landscape.plots.sources import open_source
@@ -52,9 +52,9 @@ class Figure:
         """Command lines that make the runs and draw the picture, for a reader."""
         given = [f"--{name.replace('_', '-')} {value}" for name, value in self.options.items()]
         drawn = " ".join(["landscape plot", *map(shown_place, self.runs), f"--kind {self.kind}", *given])
-        if all(folder_of(run).is_dir() or run in ("roughness", "deit_paths") for run in self.runs):
-            return [*map(command_of, self.runs), drawn]
-        return [*map(command_of, self.runs), f"python figures/{self.name}.py"]
+        if any(run in PARTS for run in self.runs):  # of a file that `landscape plot` does not read
+            drawn = f"python figures/{self.name}.py"
+        return [*map(command_of, self.runs), drawn]
 
     def main(self, arguments: Sequence[str] | None = None) -> None:
         """Draw it; with --rerun make its runs anew first."""

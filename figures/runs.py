@@ -37,17 +37,12 @@ _RESNET = (
     "--model {data}/cnn_models.py:resnet20 --weights {data}/weights/resnet20_cifar10.safetensors "
     "--data {data}/cifar10-mini --resize none --crop 32 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
 )
-_MOBILENET = (
-    "--model {data}/cnn_models.py:mobilenetv1_075 --weights {data}/weights/mobilenetv1_075.safetensors "
-    f"--data {{data}}/imagenet-mini {_CROP} --mean 0.5 --std 0.5"
-)
-
 SCANS: dict[str, str] = {
     "deit_block5": f"{_DEIT} {_LINE} --block 5",
     "resnet20": f"{_RESNET} {_LINE} --layers 'layer2.1.*'",
     "deit_plane": f"{_WEIGHTS} --data {{data}}/imagenet-mini {_CROP} {_PLANE} --images 400 --infonce-batch 40 "
     "--block 5",
-    "mobilenet_plane": f"{_MOBILENET} {_PLANE} --images 200 --layers 'blocks.4.1.*'",
+    "resnet20_plane": f"{_RESNET} {_PLANE} --images 400 --infonce-batch 40 --layers 'layer2.1.*'",
 }
 """Name of a run -> the rest of `landscape scan ...`, without --out."""
 
@@ -67,6 +62,9 @@ TABLES: dict[str, tuple[str, str]] = {
     "scales": ("curvature.json", "-m benchmarks.curvature_study --parts scales"),
 }
 """Name of a result -> its file in benchmarks/results, and the script that writes it."""
+
+PARTS = ("reliability", "models", "scales")
+"""Results that are a part of a file of the study of curvature."""
 
 NETWORKS = ("deit_tiny", "digits_vit")
 """Of which the first that has a part of the study of curvature is drawn."""

@@ -68,7 +68,7 @@ def surface_below(
     per_image = {
         name: np.stack([each.per_image[name] for each in found]).reshape(*shape, -1) for name in found[0].per_image
     }
-    settings = {**problem.description, "images": len(problem.images), "direction": "principal components of the paths"}
+    settings = {**problem.description, "images": len(problem.images), "direction": None}
     return Below(plane, Surface(alpha, beta, values, per_image, settings))
 
 

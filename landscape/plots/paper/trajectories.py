@@ -85,13 +85,14 @@ def path_limits(info: TrajectoriesInfo) -> list[tuple[float, float]]:
     """Range of each axis: the paths', and the surface's."""
     limits = []
     for axis in ("x", "y"):
-        parts = [getattr(path, axis)[path.accepted] for path in info.paths]
-        if info.surface is not None and info.surface.y is not None:
-            parts.append(edges(getattr(info.surface, axis)))
-        ends = np.concatenate(parts)
+        ends = np.concatenate([getattr(path, axis)[path.accepted] for path in info.paths])
         low, high = float(ends.min()), float(ends.max())
         margin = 0.03 * (high - low) or 0.01
-        limits.append((low - margin, high + margin))
+        low, high = low - margin, high + margin
+        if info.surface is not None and info.surface.y is not None:
+            border = edges(getattr(info.surface, axis))
+            low, high = min(low, float(border[0])), max(high, float(border[-1]))
+        limits.append((low, high))
     return limits
 
 

@@ -13,8 +13,8 @@ import plotly.graph_objects as go
 from landscape.bootstrap import FloatArray
 from landscape.plots.style import GREY
 
-TICKS = "+.4~%"
-"""Format of coordinates on an axis: 0.05 is +5%."""
+TICKS = ".4~%"
+"""Format of coordinates on an axis: 0.05 is 5%. (With a sign, zero would be "+0%".)"""
 
 GAP = "#dddddd"
 """Colour of points without a finite value."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from landscape.plots.info.reliability import ReliabilityInfo
 from landscape.plots.paper.reliability import colour_of
 from landscape.plots.screen.dress import dress, escaped, faint, plain
+from landscape.plots.style import GREY, ORANGE
 
 
 def draw_reliability_interactive(info: ReliabilityInfo) -> go.Figure:
@@ -26,7 +28,10 @@ def draw_reliability_interactive(info: ReliabilityInfo) -> go.Figure:
         figure.add_trace(signs, row=1, col=2)
     halves = go.Scatter(x=plain(info.replication_step), y=plain(info.replication), mode="lines+markers",
                         line={"color": "black", "dash": "dash"}, name="two halves of the images")  # fmt: skip
+    flipped = go.Scatter(x=plain(info.replication_step), y=plain(info.flipped), mode="lines+markers",
+                         line={"color": GREY, "dash": "dashdot"}, name="codes flipped")  # fmt: skip
     figure.add_trace(halves, row=1, col=1)
+    figure.add_trace(flipped, row=1, col=2)
     for fall in info.descents:
         name, colour = f"{escaped(fall.estimator)}, {fall.images} images", colour_of(fall.estimator)
         line = {"color": colour, "dash": "solid" if fall.images == "calibration" else "dash"}
@@ -37,10 +42,13 @@ def draw_reliability_interactive(info: ReliabilityInfo) -> go.Figure:
                                    legendgroup=name)  # fmt: skip
         figure.add_trace(band, row=1, col=3)
         figure.add_trace(curve_of_loss, row=1, col=3)
+    if np.isfinite(info.nearest_flip):
+        line = {"color": ORANGE, "dash": "dot", "width": 1}
+        figure.add_vline(info.nearest_flip, line=line, annotation_text="first code flip", row=1, col=3)
     figure.update_xaxes(type="log", tickformat=".2~%", title_text="step (relative change)")
     titles = (
         "cosine with finite differences",
-        "slopes of the same sign (%)",
+        "share of slopes of the same sign, of codes (%)",
         f"change of {escaped(info.text.short)} ({escaped(info.text.unit)})",
     )
     for column, title in enumerate(titles, 1):

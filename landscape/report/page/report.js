@@ -181,11 +181,18 @@ function openSearch(search) {
       continue;
     }
     place.replaceChildren();
-    place.style.height = `${figure.layout.height}px`;
-    Plotly.newPlot(place, figure.data, { ...figure.layout, font: FONT }, PLOT);
+    draw(place, figure);
   }
   const text = new Set(["method"]);
   makeTable($("results-table"), search.table.head.map((name) => ({ name, text: text.has(name) })), search.table.rows);
+}
+
+/* A figure as high as it was made; panels side by side keep their width, and scroll where the window is narrow. */
+function draw(place, figure) {
+  const panels = Object.keys(figure.layout).filter((key) => /^xaxis\d*$/.test(key)).length;
+  place.style.height = `${figure.layout.height}px`;
+  place.style.minWidth = panels > 1 ? `${320 * panels}px` : "";
+  Plotly.newPlot(place, figure.data, { ...figure.layout, font: FONT }, PLOT);
 }
 
 /* ---- studies ---- */
@@ -204,9 +211,8 @@ function openStudies(studies) {
     if (study.title) add($("studies"), "p", `${study.name}: ${study.title}; ${study.subtitle}`, "small");
     for (const { title, figure } of study.pictures) {
       add($("studies"), "h4", title);
-      const place = add($("studies"), "div", "", "plot");
-      place.style.height = `${figure.layout.height}px`;
-      Plotly.newPlot(place, figure.data, { ...figure.layout, font: FONT }, PLOT);
+      const place = add(add($("studies"), "div", "", "wide"), "div", "", "plot");
+      draw(place, figure);
     }
     for (const { title, head, rows } of study.tables) {
       const box = document.createElement("details");
@@ -224,7 +230,7 @@ const OVERVIEW = [
   ["run", (run) => run.name, { text: true }],
   ["network", (run) => run.model, { text: true }],
   ["bits", (run) => run.bits, { text: true }],
-  ["shown", (run) => run.title.slice(run.title.indexOf(":") + 2), { text: true }],
+  ["shown", (run) => run.title.replace(/^[^:]*: /, ""), { text: true }],
   ["status", (run) => run.status, { text: true }],
   ["radius", (run) => run.overview.radius, {}],
   ["points", (run) => run.overview.points, {}],

@@ -4,7 +4,7 @@
 
 const PLOT = { displaylogo: false, showSendToCloud: false, plotlyServerURL: "", responsive: true };
 const FONT = { family: 'system-ui, "Segoe UI", Arial, sans-serif', size: 12, color: "#1d2b3a" };
-const TICKS = "+.4~%";
+const TICKS = ".4~%";
 const SIGNED = ["#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#f7f7f7", "#fddbc7", "#f4a582", "#d6604d",
   "#b2182b", "#67001f"].map((colour, at) => [at / 10, colour]);
 const LAYERS = {
