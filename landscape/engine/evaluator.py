@@ -105,6 +105,11 @@ class Evaluator:
                 progress(chunk.stop - chunk.start)
         return torch.cat(logits).to("cpu", torch.float64)
 
+    @property
+    def candidates_at_once(self) -> int:
+        """How many candidates the engine had best be given together: 1 on CPUs, several on GPUs."""
+        return int(getattr(self.centre, "candidates_at_once", 1))
+
     def logits_of(
         self,
         networks: Sequence[QuantizedNetwork],
@@ -121,7 +126,7 @@ class Evaluator:
         Returns:
             float64 (images, classes), one a candidate.
         """
-        size = at_once or int(getattr(self.centre, "candidates_at_once", 1))
+        size = at_once or self.candidates_at_once
         found: list[Tensor] = []
         for start in range(0, len(networks), size):
             group = networks[start : start + size]

@@ -17,6 +17,7 @@ from landscape.engine.prefix_cache import PrefixCache, mapped
 from landscape.engine.values import Codes, Value
 from landscape.errors import UserError
 from landscape.quant.network import QuantizedNetwork
+from landscape.setup import load_problem
 from tests.engine.networks import images, perturbed, quantized
 
 BLOCK = ["blocks.1.attn.qkv.weight", "blocks.1.attn.proj.weight"]
@@ -183,3 +184,21 @@ def test_nothing_is_left_on_disk_however_the_process_ends(tmp_path: Path, number
     process.send_signal(number)
     process.wait(30)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_problem_gives_points_to_the_engine_together_and_values_do_not_show_it(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = load_problem(block=7, images=6, calib_images=4, engine="portable")
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(4, problem.space.dimension, generator=generator, dtype=torch.float64)
+    points = problem.centre * torch.exp(0.05 * noise)
+    alone = problem.evaluate(points)
+    monkeypatch.setattr(Portable, "candidates_at_once", 3)
+    together: list[int] = []
+    found = problem.evaluate(points[:count], together.append)
+    assert sum(together) == 6 * count
+    for expected, actual in zip(alone, found, strict=False):
+        assert actual.values == expected.values
+        assert all((actual.per_image[name] == losses).all() for name, losses in expected.per_image.items())

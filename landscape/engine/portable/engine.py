@@ -80,7 +80,10 @@ class Portable(Reference):
 
     @property
     def candidates_at_once(self) -> int:
-        """How many candidates are best evaluated together: on a GPU, whose single launches are short, several."""
+        """How many candidates are best evaluated together: on a GPU, whose single launches are short, several.
+
+        On a CPU a batch of `images_at_once` keeps the cores busy already; more only leaves the caches.
+        """
         return 1 if self.device == "cpu" else 8
 
     @property

@@ -35,10 +35,9 @@ def product(a: Bytes, b: Bytes, scale: float, target: Target, way: str) -> Tenso
         return None
     sums, rows, columns = _sums(a, b, way)
     step = a.scale * b.scale * scale
-    zero_point = float(target.zero_point)
 
     def parameters() -> tuple[Tensor, ...]:  # |term| <= |t| + zero point
-        error = error_bound(4, LARGEST_CODE + 2.0 * zero_point)
+        error = error_bound(4, LARGEST_CODE + 2.0 * float(target.zero_point))
         return target.number(step / target.step), target.zero, target.number(error), target.highest
 
     fast = _product(sums, rows, columns, *target.once(("product", step), None, parameters))
