@@ -201,7 +201,7 @@ def test_codes_that_are_not_doubtful_are_those_of_float64() -> None:
     offset = torch.randn(64, generator=generator, dtype=torch.float64) * 1e-4
     bias = torch.randn(64, generator=generator, dtype=torch.float64) * 50 + 100
     zero = torch.zeros(1, 64, dtype=torch.int32)
-    error = float32.error_bound(5, float32.LARGEST_CODE + 2 * (bias.abs() + offset.abs() * 300_000))
+    error = float32.error_bound(5, float32.sum_of_magnitudes(bias, offset.abs() * 300_000))
     codes, doubtful = float32.layer(
         sums, zero.T, None, gain.float()[:, None], torch.tensor(0, dtype=torch.int32), offset.float()[:, None],
         bias.float()[:, None], error.float()[:, None], torch.tensor(255.0),

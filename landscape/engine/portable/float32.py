@@ -14,10 +14,11 @@ rounding of e itself, and multiplies it with the sum of the terms' magnitudes. C
 a division computed as a product with the reciprocal (2 factors in place of 1, counted) or another order of summation
 (counted as the number of terms) stay within these bounds, so they hold however a compiler arranges the kernel.
 
-Where terms b besides one term x p are bounded beforehand, |b| <= B, so is the error, without a look at x: from
-|x p| <= |t| + B it follows that e <= k u (|t| + 2 B). Only -1/2 < t < 255 1/2 matters, hence k u (256 + 2 B). Beyond,
-t' is clamped to the same end as t: t <= -1/2 gives t' <= t (1 - k u) + 2 k u B, below 1/2 as long as e < 1/2; likewise
-at the other end; and where e >= 1/2 everything is doubtful.
+Where the terms besides one, x p, are bounded beforehand, so is the error, without a look at x: let them be a constant b
+and others of magnitude B at most. Only -1/2 < t < 255 1/2 matters, where |x p| <= max(|b|, |256 - b|) + B, so
+e <= k u (max(|b|, |256 - b|) + |b| + 2 B). Beyond, t' is clamped to the same end as t: as t goes on, the error grows by
+k u times as much at most, so t' stays below 1/2 (or above 254 1/2) as long as e < 1/2; and where e >= 1/2 everything is
+doubtful.
 
 Parameters so large or small that float32 overflows give infinite or NaN t or e: then no comparison holds, and the row
 is doubtful. ``_SLACK`` covers the rounding of |t - round(t)| + e (u at most where it matters, below 1: the difference
@@ -35,7 +36,7 @@ from landscape.engine.portable.activations import FAST
 
 UNIT = 2.0**-24
 
-LARGEST_CODE = 256.0
+_LARGEST_CODE = 256.0
 """Bound of what lies between the ties of 8-bit codes."""
 
 _SLACK = 2.0**-22
@@ -54,6 +55,16 @@ def error_bound(factors: int, magnitudes: _Number) -> _Number:
         magnitudes: Sum of the terms' magnitudes, in units of the output's scale.
     """
     return magnitudes * ((factors + 0.25) * UNIT) + _SLACK
+
+
+def sum_of_magnitudes(constant: Tensor, others: Tensor | float = 0.0) -> Tensor:
+    """Bound of the sum of all terms' magnitudes, where t lies between codes.
+
+    Args:
+        constant: b, float64.
+        others: B.
+    """
+    return torch.maximum(constant.abs(), (_LARGEST_CODE - constant).abs()) + constant.abs() + 2.0 * others
 
 
 def _settled(t: Tensor, error: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
@@ -226,7 +237,7 @@ def total(
         zero_b: ...
         gain_b: ...
         zero: float32 ().
-        error: float32 () or (C,): 5 factors.
+        error: float32 () or (C,): 4 factors (p, product, two sums; x is exact).
         highest: float32 ().
     """
     first = (a.to(torch.float32) - zero_a) * gain_a
@@ -237,7 +248,7 @@ def total(
 def requantized(
     a: Tensor, zero_a: Tensor, gain: Tensor, zero: Tensor, error: Tensor, highest: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Codes under another quantizer, as in `total` with one term, of 4 factors; uint8 (R, C)."""
+    """Codes under another quantizer, as in `total` with one term, of 3 factors; uint8 (R, C)."""
     return _settled((a.to(torch.float32) - zero_a) * gain + zero, error, highest)
 
 
@@ -260,7 +271,7 @@ def layer_norm(
         epsilon: float64 (), eps D^2 / scale^2.
         weight: float32 (D,), in units of the output's scale.
         bias: float32 (D,), the output's zero point added.
-        error: float32 (D,): 6 factors (1 / sqrt, weight, two products, the sum, and the reciprocal).
+        error: float32 (D,): 5 factors (1 / sqrt, weight, two products, the sum).
         highest: float32 ().
     """
     channels = codes.shape[-1]

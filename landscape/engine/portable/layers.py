@@ -11,7 +11,7 @@ from torch.nn import functional
 from landscape.engine.portable import float32
 from landscape.engine.portable.activations import FAST
 from landscape.engine.portable.compiling import compiled
-from landscape.engine.portable.float32 import LARGEST_CODE, activation_bound, error_bound
+from landscape.engine.portable.float32 import activation_bound, error_bound, sum_of_magnitudes
 from landscape.engine.portable.products import PackedWeight, multiply
 from landscape.engine.portable.target import Target, settle, tile_of
 from landscape.engine.portable.values import Bytes
@@ -118,12 +118,12 @@ class Epilogue:
         bias = torch.zeros_like(layer.gain) if layer.bias is None else layer.bias
         bias = bias / unit + (target.zero_point if function is None else 0.0)
         shift, offset = layer.weight.shift, layer.offset
-        others = bias.abs() if offset is None else bias.abs() + (offset / unit).abs() * layer.largest_total
+        others = torch.zeros_like(bias) if offset is None else (offset / unit).abs() * layer.largest_total
         relative = 0.0
         if function is None:
-            error = error_bound(5, LARGEST_CODE + 2.0 * others)  # |term| <= |t| + |bias| + |offset| |total|
+            error = error_bound(5, sum_of_magnitudes(bias, others))
         elif function in FAST:
-            error, relative = activation_bound(function, others, target.step, float(target.zero_point))
+            error, relative = activation_bound(function, bias.abs() + others, target.step, float(target.zero_point))
         else:
             error = others
 

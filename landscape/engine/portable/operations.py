@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscape.engine.portable import float32
 from landscape.engine.portable.compiling import compiled
-from landscape.engine.portable.float32 import LARGEST_CODE, error_bound
+from landscape.engine.portable.float32 import error_bound, sum_of_magnitudes
 from landscape.engine.portable.products import FLOAT, LARGEST_DEPTH, UNSIGNED, exact_float, less_128, multiply_pairs
 from landscape.engine.portable.target import Target, settle
 from landscape.engine.portable.values import Bytes
@@ -36,9 +36,9 @@ def product(a: Bytes, b: Bytes, scale: float, target: Target, way: str) -> Tenso
     sums, rows, columns = _sums(a, b, way)
     step = a.scale * b.scale * scale
 
-    def parameters() -> tuple[Tensor, ...]:  # |term| <= |t| + zero point
-        error = error_bound(4, LARGEST_CODE + 2.0 * float(target.zero_point))
-        return target.number(step / target.step), target.zero, target.number(error), target.highest
+    def parameters() -> tuple[Tensor, ...]:
+        error = error_bound(4, sum_of_magnitudes(target.zero_point)).float()
+        return target.number(step / target.step), target.zero, error, target.highest
 
     fast = _product(sums, rows, columns, *target.once(("product", step), None, parameters))
     if fast is None:
@@ -100,7 +100,8 @@ def total(a: Bytes, b: Bytes, target: Target) -> Tensor | None:
     def parameters() -> tuple[Tensor, ...]:
         zero_a, gain_a, most_a = _term(a, target)
         zero_b, gain_b, most_b = _term(b, target)
-        error = error_bound(5, most_a + most_b + target.zero_point).float()
+        from_one = sum_of_magnitudes(target.zero_point, torch.minimum(most_a, most_b))
+        error = error_bound(4, torch.minimum(most_a + most_b + target.zero_point, from_one)).float()
         return zero_a, gain_a, zero_b, gain_b, target.zero, error, target.highest
 
     key = ("total", a.scale, a.zero_point, id(a.factors), b.scale, b.zero_point, id(b.factors))
@@ -150,7 +151,7 @@ def requantized(x: Bytes, target: Target) -> Tensor | None:
 
     def parameters() -> tuple[Tensor, ...]:
         zero, gain, most = _term(x, target)
-        return zero, gain, target.zero, error_bound(4, most + target.zero_point).float(), target.highest
+        return zero, gain, target.zero, error_bound(3, most + target.zero_point).float(), target.highest
 
     fast = _requantized(rows, *target.once(("requantized", x.scale, x.zero_point), None, parameters))
     codes = (
@@ -174,14 +175,14 @@ def layer_norm(x: Bytes, weight: Tensor, bias: Tensor, eps: float, target: Targe
         integers = integers if x.factors is None else integers * x.factors
         return exact_layer_norm(integers, scale, weight.double(), bias.double(), eps)
 
-    def parameters() -> tuple[Tensor, ...]:  # |term| <= |t| + |bias|
+    def parameters() -> tuple[Tensor, ...]:
         shift = bias.double() / target.scale + target.zero_point
         return (
             target.number(x.zero_point),
             (eps * channels**2 / (scale * scale)).to(rows.device),
             (weight.double() / target.scale).float(),
             shift.float(),
-            error_bound(6, LARGEST_CODE + 2.0 * shift.abs()).float(),
+            error_bound(5, sum_of_magnitudes(shift)).float(),
             target.highest,
         )
 
