@@ -21,7 +21,8 @@ Every picture here is drawn by a script of this folder, from a run that is kept 
 per-image values included) or from a table of `benchmarks/results/`. `make figures` redraws them all in a minute or two.
 `make figures FIGURE_FLAGS=--rerun` makes the runs anew first (about an hour of one core; it needs the networks and
 images of CONTRIBUTING.md), `FIGURE_FLAGS="--rerun --images 40"` the same on 40 images in minutes, into
-`runs/figures/quick`. This page is written by `all.py`.
+`runs/figures/quick`. This page is written by `all.py`. [Two whole scans](gallery/scans.md) are as `landscape scan`
+draws them.
 
 Caveats that hold for all of them: the ImageNet validation images here are an easier sample than the whole set; of
 1,000 images one percent is ten images, of 200 it is two; "imagenette" images are ImageNet *training* images of ten
