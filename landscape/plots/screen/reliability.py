@@ -45,8 +45,8 @@ def draw_reliability_interactive(info: ReliabilityInfo) -> go.Figure:
         figure.add_trace(band, row=1, col=3)
         figure.add_trace(curve_of_loss, row=1, col=3)
     if np.isfinite(info.nearest_flip):
-        line: dict[str, Any] = {"color": ORANGE, "dash": "dot", "width": 1}
-        figure.add_vline(info.nearest_flip, line=line, annotation_text="first code flip", row=1, col=3)
+        dotted: dict[str, Any] = {"color": ORANGE, "dash": "dot", "width": 1}
+        figure.add_vline(info.nearest_flip, line=dotted, annotation_text="first code flip", row=1, col=3)
     figure.update_xaxes(type="log", tickformat=".2~%", title_text="step (relative change)")
     titles = (
         "cosine with finite differences",
