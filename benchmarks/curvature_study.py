@@ -175,12 +175,12 @@ What it says of DeiT-Tiny's block 5, at W4A8 and W3A8:
 - The straight-through gradient agrees with real changes of the loss over steps of 0.1 (cosine 0.43 to 0.72, every
   interval above 0), which flip 18 to 32 % of the codes. At 0.01 one interval of six excludes 0, at 0.001 none. The
   almost-everywhere derivative with respect to weight scales is 0.
-- Along the negative straight-through gradient the calibration loss is least at steps of 0.03 to 0.1, on the way to which
-  it rises again and again; the first codes flip at 1e-5.
+- Along the negative straight-through gradient the calibration loss is least at steps of 0.03 to 0.1, on the way to
+  which it rises again and again; the first codes flip at 1e-5.
 - No quadratic model (real values, straight-through surrogate, float network) explains half of the variance within any
-  radius. Within 0.003 the real surface varies some ten to three hundred times as much as the models say.
-- The float network's Hessian over the scales has one large eigenvalue, ten times the next, and that is ten times the
-  surrogate's, whose rounding hides most of the curvature. It is nearly the same at both bit widths.
+  radius. Within 0.003 the real surface varies eleven to two hundred times as much as the models say.
+- The float network's Hessian over the scales has one large eigenvalue, seven to nine times the next, and eight to twelve
+  times the largest of the straight-through surrogate's Hessian.
 """
 
 
