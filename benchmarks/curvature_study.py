@@ -179,8 +179,8 @@ What it says of DeiT-Tiny's block 5, at W4A8 and W3A8:
   which it rises again and again; the first codes flip at 1e-5.
 - No quadratic model (real values, straight-through surrogate, float network) explains half of the variance within any
   radius. Within 0.003 the real surface varies eleven to two hundred times as much as the models say.
-- The float network's Hessian over the scales has one large eigenvalue, seven to nine times the next, and eight to twelve
-  times the largest of the straight-through surrogate's Hessian.
+- The float network's Hessian over the scales has one large eigenvalue, seven to nine times the next, and eight to
+  twelve times the largest of the straight-through surrogate's Hessian.
 """
 
 
