@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from landscape.quant.square_root import square_root
+
 
 def match_moments(weight: Tensor, codes: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Give each output channel of a quantized weight the float weight's mean and standard deviation (**released**).
@@ -41,7 +43,7 @@ def match_moments(weight: Tensor, codes: Tensor, scale: Tensor) -> tuple[Tensor,
     count, total = q.shape[1], q.sum(1)
     # Both standard deviations have the same divisor (count - 1 or count), which cancels in their ratio.
     squared_code_deviations = (count * q.square().sum(1) - total.square()) / count
-    ratio = torch.sqrt(squared_deviations / squared_code_deviations)
+    ratio = square_root(squared_deviations / squared_code_deviations)
     a = torch.where(squared_code_deviations > 0, ratio, scale)
     return a, mean - a * (total / count)
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from landscape.quant.square_root import square_root
+
 _EXACT = 2.0**53
 _FACTOR_BITS = 7
 _LARGEST_SHIFT = 31
@@ -39,7 +41,7 @@ def layer_norm(c: Tensor, scale: Tensor | float, weight: Tensor, bias: Tensor, e
         raise ValueError(f"eps is {eps}; expected a positive number")
     channels = c.shape[-1]
     total, spread = _row_sums(c)
-    denominator = torch.sqrt(spread + eps * channels**2 / (scale * scale))
+    denominator = square_root(spread + eps * channels**2 / (scale * scale))
     return (channels * c - total) / denominator * weight.to(torch.float64) + bias.to(torch.float64)
 
 
@@ -73,7 +75,7 @@ def integer_layer_norm(
     channels = c.shape[-1]
     weight, bias = weight.to(torch.float64), bias.to(torch.float64)
     total, spread = _row_sums(c)
-    std = scale / channels * torch.sqrt(spread)
+    std = scale / channels * square_root(spread)
     varies = spread > 0
     inverse = torch.where(varies, scale / std, 0.0)
     mean_over_std = torch.where(varies, total / channels * scale / std, 0.0)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
 
 from landscape.engine import Reference
+from landscape.engine.native import Native
 from landscape.engine.values import Codes, Value, as_float
 from landscape.graph import Node, capture
 from landscape.images import ImageSet
@@ -42,10 +44,67 @@ class SmallCnn(nn.Module):
         return torch.as_tensor(self.head(x.mean((2, 3))))
 
 
-def _vit() -> nn.Module:
-    return timm.create_model(
-        "deit_tiny_patch16_224", img_size=SIDE, patch_size=8, embed_dim=60, num_heads=3, depth=2, num_classes=7
-    )
+class SmallMobileNet(nn.Module):
+    """A stem padded on two sides, separable convolutions with strides, an inverted residual block, odd widths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 12, 3, stride=2)
+        self.depthwise1 = nn.Conv2d(12, 12, 3, padding=1, groups=12)
+        self.pointwise1 = nn.Conv2d(12, 21, 1)
+        self.depthwise2 = nn.Conv2d(21, 21, 3, stride=2, groups=21)
+        self.pointwise2 = nn.Conv2d(21, 33, 1)
+        self.expand = nn.Conv2d(33, 70, 1)
+        self.depthwise3 = nn.Conv2d(70, 70, 5, padding=2, groups=70)
+        self.project = nn.Conv2d(70, 33, 1)
+        self.head = nn.Linear(33, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, 7)."""
+        pad, relu6 = nn.functional.pad, nn.functional.relu6
+        x = relu6(self.stem(pad(x, (0, 1, 0, 1))))
+        x = relu6(self.pointwise1(relu6(self.depthwise1(x))))
+        x = relu6(self.pointwise2(relu6(self.depthwise2(pad(x, (0, 1, 0, 1))))))
+        y = nn.functional.hardswish(self.depthwise3(nn.functional.hardswish(self.expand(x))))
+        x = x + self.project(y)
+        return torch.as_tensor(self.head(x.mean((2, 3))))
+
+
+class SmallResNet(nn.Module):
+    """Pooled stem, a plain block, a shortcut padded with zero channels, a grouped block with a projected shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 10, 5, padding=2)
+        self.conv1, self.conv2 = nn.Conv2d(10, 10, 3, padding=1), nn.Conv2d(10, 10, 3, padding=1)
+        self.conv3, self.conv4 = nn.Conv2d(10, 18, 3, stride=2, padding=1), nn.Conv2d(18, 18, 3, padding=1)
+        self.conv5 = nn.Conv2d(18, 24, 3, stride=2, padding=1, groups=6)
+        self.conv6, self.shortcut = nn.Conv2d(24, 24, 3, padding=1, groups=2), nn.Conv2d(18, 24, 1, stride=2)
+        self.head = nn.Linear(24, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, 7)."""
+        x = nn.functional.max_pool2d(torch.relu(self.stem(x)), 3, 2, 1)
+        x = torch.relu(self.conv2(torch.relu(self.conv1(x))) + x)
+        y = self.conv4(torch.relu(self.conv3(x)))
+        x = torch.relu(y + nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 4, 4)))
+        x = torch.relu(self.conv6(torch.relu(self.conv5(x))) + self.shortcut(x))
+        return torch.as_tensor(self.head(x.mean((2, 3))))
+
+
+def _vit(**options: Any) -> nn.Module:
+    sizes = {"img_size": SIDE, "patch_size": 8, "embed_dim": 60, "num_heads": 3, "depth": 2, "num_classes": 7}
+    return timm.create_model("deit_tiny_patch16_224", **{**sizes, **options})
+
+
+def _fine_vit() -> nn.Module:
+    """More than 64 tokens, 70 classes."""
+    return _vit(patch_size=4, num_classes=70)
+
+
+def _normed_vit() -> nn.Module:
+    """Normed queries and keys, layer scale."""
+    return _vit(qk_norm=True, init_values=0.1)
 
 
 def _swin() -> nn.Module:
@@ -61,16 +120,24 @@ def _levit() -> nn.Module:
     )
 
 
-NETWORKS = {"vit": _vit, "cnn": SmallCnn, "swin": _swin, "levit": _levit}
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "vit": _vit,
+    "cnn": SmallCnn,
+    "mobilenet": SmallMobileNet,
+    "resnet": SmallResNet,
+    "swin": _swin,
+    "levit": _levit,
+}
+_MORE: dict[str, Callable[[], nn.Module]] = {"fine_vit": _fine_vit, "normed_vit": _normed_vit}
 
 
 @functools.cache
 def network(name: str) -> tuple[nn.Module, int]:
     """A network with random weights, and the side of its images; sizes are no multiples of any kernel's blocks."""
     torch.manual_seed(0)
-    module = NETWORKS[name]()
+    module = {**NETWORKS, **_MORE}[name]()
     for parameter in module.parameters():
-        if parameter.ndim > 1 or name == "vit":
+        if parameter.ndim > 1 or (name.endswith("vit") and name != "levit"):
             nn.init.normal_(parameter, std=0.2)
     return module.eval(), 64 if name == "levit" else SIDE
 
@@ -111,6 +178,20 @@ def assert_same_codes(net: QuantizedNetwork, engine: Reference, count: int = 3) 
             assert isinstance(expected, Codes) and isinstance(actual, Codes), node.name
             assert torch.equal(expected.integers.double(), actual.integers.double()), node.name
         assert torch.equal(as_float(expected), as_float(actual)), node.name
+
+
+def assert_same_codes_together(net: QuantizedNetwork, engine: Native, count: int = 3) -> None:
+    """The same of lists of nodes that are run at once: with everything kept, and with as much fused as may be."""
+    side = net.graph.input_shape[-1]
+    chosen = images(count, seed=3, side=side)
+    batch = chosen.normalized(dtype=torch.float64)
+    expected = {node.name: value for node, value in values(Reference(net), batch)}
+    nodes, output = list(net.graph), net.graph.output
+    fused = [name for name in net.activations if name.endswith((".residual", ".softmax", ".act", "norm1", "cat"))]
+    for keep in [set(net.activations), {output}, *({name, output} for name in fused[:: max(1, len(fused) // 3)])]:
+        found = engine.run_nodes(nodes, {"input": engine.pixels(chosen, slice(0, count))}, keep, count)
+        for name in keep:
+            assert torch.equal(as_float(expected[name]), as_float(found[name])), f"{name}, {len(keep)} kept"
 
 
 def with_powers_of_two(net: QuantizedNetwork) -> QuantizedNetwork:

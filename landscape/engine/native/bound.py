@@ -11,17 +11,22 @@ import torch
 from torch import Tensor
 
 from landscape.engine.native.layout import Layout
-from landscape.engine.native.plan import ATTENTION, CONVOLUTION, LAYER, Place, Plan
-from landscape.engine.native.structs import Held
+from landscape.engine.native.plan import ATTENTION, CONVOLUTION, LAYER, MATRICES, SOFTMAX, Place, Plan
 from landscape.engine.native.values import RawCodes, SmallIntegers
 from landscape.engine.values import Value
 
 if TYPE_CHECKING:
-    from landscape.engine.native.engine import Native
+    from landscape.engine.native.prepared import Prepared
 
-
-_DTYPES = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
+_DTYPES = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.float64}
 """By the bytes of a number."""
+
+_SCRATCH = {
+    ATTENTION: "landscape_attention_scratch",
+    CONVOLUTION: "landscape_convolution_scratch",
+    MATRICES: "landscape_matrices_scratch",
+}
+"""What tells how much memory a step needs besides the values."""
 
 
 class _Step(ctypes.Structure):
@@ -43,7 +48,7 @@ class BoundPlan:
         plan: The steps.
     """
 
-    def __init__(self, native: Native, plan: Plan) -> None:
+    def __init__(self, native: Prepared, plan: Plan) -> None:
         self._native, self._plan = native, plan
         self._kernels = native.kernels
         self._parameters = [native.bind(step) for step in plan.steps]
@@ -58,22 +63,26 @@ class BoundPlan:
 
     def _step(self, index: int) -> _Step:
         step, parameters = self._plan.steps[index], self._parameters[index]
-        address = ctypes.addressof(parameters.struct) if isinstance(parameters, Held) else parameters.data_ptr()
+        address = ctypes.addressof(parameters.struct)
         inputs = (ctypes.c_int32 * 3)(*step.inputs, *[-1] * (3 - len(step.inputs)))
         return _Step(step.kind, inputs, step.output, address, (ctypes.c_int64 * 16)(*step.geometry))
 
     def _scratch_of(self, index: int) -> int:
-        parameters, kind = self._parameters[index], self._plan.steps[index].kind
-        if kind == LAYER and isinstance(parameters, Held):
-            self._kernels.landscape_rows.restype = ctypes.c_int64
-            return int(self._kernels.landscape_rows()) * (int(parameters.struct.layer.depth) + 64)
-        if kind == CONVOLUTION and isinstance(parameters, Held):
-            self._kernels.landscape_convolution_scratch.restype = ctypes.c_int64
-            return int(self._kernels.landscape_convolution_scratch(parameters.pointer))
-        if kind == ATTENTION and isinstance(parameters, Held):
-            self._kernels.landscape_attention_scratch.restype = ctypes.c_int64
-            return int(self._kernels.landscape_attention_scratch(parameters.pointer))
+        """Bytes of memory that a step needs besides the values."""
+        parameters, step = self._parameters[index], self._plan.steps[index]
+        if step.kind == LAYER:
+            rows = self._size("landscape_rows")
+            return rows * (int(parameters.struct.layer.depth) + 64)
+        if step.kind == SOFTMAX:
+            return self._size("landscape_softmax_scratch", ctypes.c_int64(step.geometry[1]))
+        if step.kind in _SCRATCH:
+            return self._size(_SCRATCH[step.kind], parameters.pointer)
         return 0
+
+    def _size(self, function: str, *arguments: Any) -> int:
+        called = getattr(self._kernels, function)
+        called.restype = ctypes.c_int64
+        return int(called(*arguments))
 
     def profile(self) -> dict[str, float]:
         """Least processor time in seconds that any image has taken since the first call, by step (with one thread)."""
@@ -81,22 +90,32 @@ class BoundPlan:
             self.seconds = (ctypes.c_double * len(self._plan.steps))(*[math.inf] * len(self._plan.steps))
         return {step.name: float(t) for step, t in zip(self._plan.steps, self.seconds, strict=True)}
 
-    def run(self, values: Mapping[str, Value], images: int) -> dict[str, Value]:
+    def run(self, values: Mapping[str, Value], images: int) -> dict[str, Value] | None:
         """The wanted values from given ones.
 
         Args:
             values: By node; holds the given ones.
-            images: How many there are.
+            images: How many there are. (Values that have several rows an image may be given, if all have as many.)
+
+        Returns:
+            None where given values are float, or not as many of one as of another.
         """
         plan = self._plan
-        tensors: dict[int, Tensor] = {}
+        given = {name: self._native.small(name, values[name]) for name in plan.given}
+        tensors = {place.buffer: self._given(name, place, given[name]) for name, place in plan.given.items()}
+        counts = {0 if tensor is None else tensor.shape[0] for tensor in tensors.values()} or {images}
+        if len(counts) > 1 or 0 in counts:
+            return None
+        (images,) = counts
+        return self._run({buffer: tensor for buffer, tensor in tensors.items() if tensor is not None}, images)
+
+    def _run(self, tensors: dict[int, Tensor], images: int) -> dict[str, Value]:
+        plan = self._plan
         buffers = (_Buffer * len(plan.sizes))()
         for buffer, offset in self._offsets.items():
             buffers[buffer].offset = offset
         for buffer, codes in self._constants.items():
             buffers[buffer].base = codes.data_ptr()
-        for name, place in plan.given.items():
-            tensors[place.buffer] = self._given(name, place, values[name])
         for place in plan.wanted.values():
             if place.buffer not in tensors:
                 dtype = _DTYPES[place.bytes]
@@ -109,16 +128,16 @@ class BoundPlan:
         )  # fmt: skip
         return {name: self._value(name, place, tensors[place.buffer]) for name, place in plan.wanted.items()}
 
-    def _given(self, name: str, place: Place, value: Value) -> Tensor:
-        """A value's numbers, image by image."""
-        value, quantizer = self._native.small(name, value), self._sources[name]
+    def _given(self, name: str, place: Place, value: Value) -> Tensor | None:
+        """A value's numbers, image by image; None where they are not those that the plan reads."""
+        quantizer = self._sources[name]
         if isinstance(value, RawCodes) and place.coded:
             same = value.zero_point == int(quantizer.zero_point) and value.scale == float(quantizer.scale)
             numbers = value.codes
         elif isinstance(value, SmallIntegers) and value.integers.dtype == _DTYPES[place.bytes]:
             same, numbers = value.scale == float(quantizer.scale), value.integers
         else:
-            raise TypeError(f"{name} is {type(value).__name__}; expected codes")
+            return None
         if not same:
             raise ValueError(f"{name} has other parameters than its quantizer {place.source}")
         strides = place.layout.strides
@@ -129,6 +148,8 @@ class BoundPlan:
     def _value(self, name: str, place: Place, numbers: Tensor) -> Value:
         quantizer = self._sources[name]
         shaped = _shaped(numbers, place.layout)
+        if place.bytes == 8:
+            return shaped
         if not place.coded:
             return SmallIntegers(shaped, float(quantizer.scale))
         return RawCodes(shaped, int(quantizer.zero_point), float(quantizer.scale))

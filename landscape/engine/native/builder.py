@@ -19,7 +19,7 @@ from landscape.graph import Node
 from landscape.quant.network import ActivationQuantizer, QuantizedNetwork
 
 if TYPE_CHECKING:
-    from landscape.engine.native.engine import Native
+    from landscape.engine.native.prepared import Prepared
 
 Segment = Plan | Node
 
@@ -127,9 +127,8 @@ class Builder:
         return place
 
     def new_place(self, layout: Layout, source: str) -> Place:
-        """Room for a value."""
-        size = self._bytes_of(source)
-        assert size is not None
+        """Room for a value; without a quantizer, for its float64 numbers."""
+        size = self._bytes_of(source) or 8
         self.plan.sizes.append(layout.size * size)
         return Place(len(self.plan.sizes) - 1, layout, source, size)
 
@@ -154,6 +153,14 @@ class Builder:
         )  # fmt: skip
         return copy
 
+    def beside(self, place: Place, layout: Layout) -> Place:
+        """A value whose numbers stand as those of a dense layout do; copied where they do not."""
+        if place.layout.same_as(layout):
+            return place
+        order = layout.image.reshape(-1).argsort()
+        copy = self.copied(place, place.layout.image.reshape(-1)[order])
+        return Place(copy.buffer, layouts.dense(layout.image, layout.axis), copy.source, copy.bytes)
+
     # -- steps
 
     def step(
@@ -164,7 +171,7 @@ class Builder:
         geometry: Sequence[int],
         name: str,
         depends: tuple[str, ...],
-        make: Callable[[Native], Held],
+        make: Callable[[Prepared], Held],
     ) -> None:
         """Append a step, see `PlannedStep`."""
         self.plan.steps.append(PlannedStep(kind, inputs, output, geometry, name, depends, make))
@@ -185,6 +192,8 @@ class Builder:
         self.plan.wanted = {name: place for name, place in ready.items() if name in later}
         if self.plan.steps or self.plan.wanted:
             segments.append(self.plan)
+        names = {node.name for node in unfinished}
+        self.plan.nodes = [node for node in self.plan.nodes if node.name not in names]
         segments.extend(unfinished)
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Sequence
 
 from landscape.engine.native.builder import Builder, Segment
 from landscape.engine.native.cover_attention import cover_matmul, cover_softmax
-from landscape.engine.native.cover_layers import cover_layer, cover_unary
-from landscape.engine.native.cover_rows import cover_cat, cover_norm, cover_sum
+from landscape.engine.native.cover_layers import cover_layer
+from landscape.engine.native.cover_rows import cover_cat, cover_norm
+from landscape.engine.native.cover_sums import cover_sum, cover_unary
 from landscape.engine.native.cover_windows import cover_pool
 from landscape.engine.native.plan import Place
 from landscape.graph import Node
@@ -29,7 +30,10 @@ def compile_plans(network: QuantizedNetwork, nodes: Sequence[Node], keep: Collec
     segments: list[Segment] = []
     builder = Builder(network, nodes, keep)
     for index, node in enumerate(nodes):
-        if node.op == "input" or _cover(builder, node):
+        if node.op == "input":
+            continue
+        if _cover(builder, node):
+            builder.plan.nodes.append(node)
             continue
         builder.finish(segments, nodes[index:])
         segments.append(node)

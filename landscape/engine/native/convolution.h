@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "scratch.h"
 #include "sums.h"
 #include "windows.h"
 
@@ -26,21 +27,6 @@ inline Index pixels_at_once(const Convolution &c) {
     const Index tiles = STREAM / (outputs_of(c) * ROWS);
     return ROWS * (tiles < 1 ? 1 : tiles > 8 ? 8 : tiles);
 }
-
-class Scratch {
-public:
-    explicit Scratch(uint8_t *memory) : start_(memory), memory_(memory) {}
-    template <class Number>
-    Number *take(Index count) {
-        uint8_t *const taken = memory_;
-        memory_ += padded(count * static_cast<Index>(sizeof(Number)), 64) + 64;
-        return reinterpret_cast<Number *>(taken);
-    }
-    Index bytes() const { return memory_ - start_; }
-
-private:
-    uint8_t *start_, *memory_;
-};
 
 inline void store_first(Ints x, int32_t *to, Index count) {
 #if defined(__AVX512F__)
@@ -73,7 +59,6 @@ struct DenseMemory {
 };
 
 // Sums of up to ROWS pixels and one group, and the sums of their codes.
-template <bool Totals>
 inline void convolve_tile(const Convolution &c, const DenseMemory &m, const uint8_t *from, Index pixel, Index count, Index g,
                           int32_t *sums, int32_t *totals) {
     const Windows &w = c.windows;
@@ -93,7 +78,7 @@ inline void convolve_tile(const Convolution &c, const DenseMemory &m, const uint
             if (++x == w.out_width) x = 0, ++y;
         }
     }
-    if constexpr (Totals)
+    if (totals != nullptr)
         for (Index r = 0; r < count; ++r)
             std::fill_n(totals + r * all_outputs + g * c.outputs, c.outputs, sum_of(rows + r * stride, depth));
     const Index group_bytes = padded(c.outputs, LANES) * m.depth4;
@@ -106,30 +91,21 @@ inline void convolve_tile(const Convolution &c, const DenseMemory &m, const uint
     }
 }
 
-template <Finish F, bool Totals>
-void convolve_as(const Convolution &c, const uint8_t *from, const uint8_t *other, uint8_t *out, uint8_t *memory) {
+inline void convolve(const Convolution &c, const uint8_t *from, const uint8_t *other, uint8_t *out, uint8_t *memory) {
     const DenseMemory m(c, memory);
+    const Finisher finish = finisher_of(c.step, false);
     const Index pixels = c.windows.out_height * c.windows.out_width, chunk = pixels_at_once(c), outputs = outputs_of(c);
-    const Index size = size_of_output(c.step), other_size = F == Finish::sum && c.step.sum->a_wide ? 2 : 1;
+    const Index size = size_of_output(c.step), other_size = size_of_other(c.step);
+    const bool totals = needs_totals(c.step.layer);
     for (Index first = 0; first < pixels; first += chunk) {
         const Index end = pixels - first < chunk ? pixels - first : chunk;
         for (Index p = 0; p < end; p += ROWS)
             for (Index g = 0; g < c.groups; ++g)
-                convolve_tile<Totals>(c, m, from, first + p, end - p < ROWS ? end - p : ROWS, g, m.sums + p * outputs,
-                                      m.totals + p * outputs);
-        const auto sums_at = [&](Index i) { return StreamSums<Totals>{c.step.layer, m.sums + i, m.totals + i}; };
-        finish_stream<F>(c.step, sums_at, end * outputs, F == Finish::sum ? other + first * outputs * other_size : nullptr,
-                         out + first * outputs * size);
+                convolve_tile(c, m, from, first + p, end - p < ROWS ? end - p : ROWS, g, m.sums + p * outputs,
+                              totals ? m.totals + p * outputs : nullptr);
+        finish(c.step, {m.sums, m.totals, nullptr, nullptr, nullptr, nullptr}, end * outputs,
+               other == nullptr ? nullptr : other + first * outputs * other_size, out + first * outputs * size);
     }
-}
-
-inline void convolve(const Convolution &c, const uint8_t *from, const uint8_t *other, uint8_t *out, uint8_t *memory) {
-    with_finish(c.step.finish, [&](auto finish) {
-        if (needs_totals(c.step.layer))
-            convolve_as<decltype(finish)::value, true>(c, from, other, out, memory);
-        else
-            convolve_as<decltype(finish)::value, false>(c, from, other, out, memory);
-    });
 }
 
 // ---- wide activations: integers of up to 2^25, exact in float64 ------------------------------------------------
@@ -142,7 +118,7 @@ struct WideMemory {
         row = scratch.take<double>(depth);
         accumulators = scratch.take<double>(padded(c.outputs, LANES));
         sums = scratch.take<double>(count), totals = scratch.take<double>(count);
-        sums_32 = scratch.take<float>(count), totals_32 = scratch.take<float>(count);
+        sums_32 = scratch.take<float>(count), totals_32 = scratch.take<float>(count + WIDE);
         bytes = scratch.bytes();
     }
     int32_t *window;
@@ -198,20 +174,14 @@ inline void convolve_wide_pixel(const Convolution &c, const WideMemory &m, const
 
 inline void convolve_wide(const Convolution &c, const int32_t *from, const uint8_t *other, uint8_t *out, uint8_t *memory) {
     const WideMemory m(c, memory);
+    const Finisher finish = finisher_of(c.step, true);
     const Index pixels = c.windows.out_height * c.windows.out_width, outputs = outputs_of(c);
-    const Index size = size_of_output(c.step);
+    const Index size = size_of_output(c.step), other_size = size_of_other(c.step);
     for (Index first = 0; first < pixels; first += ROWS) {
         const Index end = pixels - first < ROWS ? pixels - first : ROWS;
         for (Index p = 0; p < end; ++p) convolve_wide_pixel(c, m, from, first + p, p * outputs);
-        const auto sums_at = [&](Index i) {
-            return WideSums{c.step.layer, m.sums + i, m.totals + i, m.sums_32 + i, m.totals_32 + i};
-        };
-        with_finish(c.step.finish, [&](auto finish) {
-            constexpr Finish F = decltype(finish)::value;
-            const Index other_size = F == Finish::sum && c.step.sum->a_wide ? 2 : 1;
-            finish_stream<F>(c.step, sums_at, end * outputs,
-                             F == Finish::sum ? other + first * outputs * other_size : nullptr, out + first * outputs * size);
-        });
+        finish(c.step, {nullptr, nullptr, m.sums, m.totals, m.sums_32, m.totals_32}, end * outputs,
+               other == nullptr ? nullptr : other + first * outputs * other_size, out + first * outputs * size);
     }
 }
 

@@ -1,4 +1,4 @@
-"""Attention in plans: its two products and the softmax between them as one step."""
+"""Attention in plans: its two products and the softmax between them as one step, or each by itself."""
 
 from __future__ import annotations
 
@@ -7,21 +7,47 @@ from torch import Tensor
 
 from landscape.engine.native import layout as layouts
 from landscape.engine.native.builder import Builder, Pending, image_shape
-from landscape.engine.native.plan import ATTENTION, LARGEST_DEPTH, Place
+from landscape.engine.native.plan import ATTENTION, LARGEST_DEPTH, MATRICES, SOFTMAX, Place
 from landscape.graph import Node
 from landscape.quant.softmax import MAX_TOKENS
 
 
 def cover_softmax(builder: Builder, node: Node) -> bool:
-    """A softmax that was put off together with the product before it."""
-    return node.name in builder.pending
+    """A softmax that was put off together with the product before it, or by itself."""
+    if node.name in builder.pending:
+        return True
+    placement, x = builder.network.placements.get(node.name), builder.place(node.inputs[0])
+    axis = layouts.batch_axis(node)
+    if placement is None or placement.kind != "uniform" or node.shape[-1] > MAX_TOKENS or axis is None:
+        return False
+    if x is None or not x.coded or axis == len(node.shape) - 1:
+        return False
+    x, strides = builder.rows(x)
+    out = builder.new_place(layouts.in_order(node, axis), node.name)
+    builder.places[node.name] = out
+    source = x.source
+    builder.step(
+        SOFTMAX, (x.buffer,), out.buffer, (*strides.sizes, strides.offset, strides.steps[0]), f"softmax {node.name}",
+        (f"{source}.output", f"{node.name}.output"), lambda native: native.softmax_parameters(node, source),
+    )  # fmt: skip
+    return True
 
 
 def cover_matmul(builder: Builder, node: Node) -> bool:
-    """The first product of attention is put off, with its softmax, until the second comes."""
+    """The first product of attention is put off, with its softmax, until the second comes; others are steps."""
     softmax = builder.graph[node.inputs[0]]
     if softmax.name in builder.pending:
         return _emit_attention(builder, node, softmax)
+    if _begins_attention(builder, node):
+        reader = builder.sole_reader(node)
+        assert reader is not None
+        builder.pending[node.name] = Pending((node,))
+        builder.pending[reader.name] = Pending((reader,))
+        return True
+    return _emit_product(builder, node)
+
+
+def _begins_attention(builder: Builder, node: Node) -> bool:
     reader = builder.sole_reader(node)
     if reader is None or reader.op != "softmax" or not builder.uniform(node) or not builder.uniform(reader):
         return False
@@ -35,11 +61,42 @@ def cover_matmul(builder: Builder, node: Node) -> bool:
         return False
     if not all(_heads(image) for image in _images(q, k, v)):
         return False
-    if not (q.coded and k.coded and v.coded) or q.layout.image.shape[-1] > LARGEST_DEPTH:
+    return q.coded and k.coded and v.coded and q.layout.image.shape[-1] <= LARGEST_DEPTH
+
+
+def _emit_product(builder: Builder, node: Node) -> bool:
+    a, b, axis = builder.place(node.inputs[0]), builder.place(node.inputs[1]), layouts.batch_axis(node)
+    if a is None or b is None or axis is None or axis >= len(node.shape) - 2 or not builder.uniform(node):
         return False
-    builder.pending[node.name] = Pending((node,))
-    builder.pending[reader.name] = Pending((reader,))
+    first, second = a.layout.image, b.layout.image
+    if not (a.coded and b.coded) or first.shape[:-2] != second.shape[:-2] or first.shape[-1] > LARGEST_DEPTH:
+        return False
+    rows, depth, columns = first.shape[-2], first.shape[-1], second.shape[-1]
+    turned = _heads(second.transpose(-2, -1))
+    (a, of_a), (b, of_b) = (
+        _as_heads(builder, a, first),
+        _as_heads(builder, b, second) if turned is None else (b, turned),
+    )
+    geometry = (of_a.offset, *of_a.steps[:2], of_b.offset, *of_b.steps[:2], 0, rows * columns, columns)
+    out = builder.new_place(layouts.in_order(node, axis), node.name)
+    builder.places[node.name] = out
+    sources, count, by_columns = (a.source, b.source), of_a.sizes[0], turned is None
+    builder.step(
+        MATRICES, (a.buffer, b.buffer), out.buffer, geometry, f"product {node.name} {by_columns}",
+        tuple(f"{name}.output" for name in (*sources, node.name)),
+        lambda native: native.product_parameters(node, sources, (count, rows, depth, columns), by_columns),
+    )  # fmt: skip
     return True
+
+
+def _as_heads(builder: Builder, place: Place, image: Tensor) -> tuple[Place, layouts.Strides]:
+    """A value as matrices whose rows' numbers lie side by side, copied where they do not."""
+    found = _heads(image)
+    if found is not None:
+        return place, found
+    found = _heads(torch.arange(image.numel()).reshape(image.shape))
+    assert found is not None
+    return builder.copied(place, image), found
 
 
 def _images(q: Place, k: Place, v: Place) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from landscape.engine.native import layout as layouts
 from landscape.engine.native.builder import Builder, Pending, image_shape
 from landscape.engine.native.clamps import is_clamp
-from landscape.engine.native.cover_rows import emit_sum
 from landscape.engine.native.cover_windows import convolution_geometry
 from landscape.engine.native.plan import CONVOLUTION, LARGEST_DEPTH, LAYER, Place
 from landscape.graph import Node
@@ -23,15 +22,16 @@ def cover_layer(builder: Builder, node: Node) -> bool:
     reader = builder.sole_reader(node)
     if builder.quantizer(node.name) is None:
         if reader is None or reader.op != "unary" or not builder.uniform(reader):
-            return False
-        builder.pending[node.name] = Pending((node,), node)
+            emit_layer(builder, node, node, None)
+        else:
+            builder.pending[node.name] = Pending((node,), node)
         return True
     if reader is not None and _is_residual(builder, node, reader):
         builder.pending[node.name] = Pending((node,), node)
         return True
     if not builder.uniform(node) and not (node.op == "linear" and builder.last_axis(node)):
         return False
-    emit_layer(builder, node, node, None, None)
+    emit_layer(builder, node, node, None)
     return True
 
 
@@ -40,12 +40,19 @@ def _is_residual(builder: Builder, node: Node, reader: Node) -> bool:
     if reader.op != "add" or not builder.uniform(node) or set(reader.inputs) == {node.name}:
         return False
     other = next(name for name in reader.inputs if name != node.name)
-    place = builder.place(other)
-    if place is None or place.bytes == 4 or builder.graph[other].shape != node.shape:
+    if builder.graph[other].shape != node.shape or not _comes_in_time(builder, other):
         return False
     if builder.quantizer(reader.name) is None:
         return clamped_reader(builder, reader) is not None
     return builder.uniform(reader) or (node.op == "linear" and builder.last_axis(reader))
+
+
+def _comes_in_time(builder: Builder, name: str) -> bool:
+    """Whether a value is there, or is a view to come of one that is there."""
+    while name in builder.names and name not in builder.places and builder.graph[name].op == "view":
+        name = builder.graph[name].inputs[0]
+    place = builder.place(name)
+    return place is not None and place.summable
 
 
 def clamped_reader(builder: Builder, node: Node) -> Node | None:
@@ -55,19 +62,7 @@ def clamped_reader(builder: Builder, node: Node) -> Node | None:
     return reader if clamps else None
 
 
-def cover_unary(builder: Builder, node: Node) -> bool:
-    """An activation function behind a layer or a sum."""
-    pending = builder.pending.pop(node.inputs[0], None)
-    if pending is None:
-        return False
-    source = builder.graph[node.inputs[0]]
-    if pending.layer is None:
-        return emit_sum(builder, source, node)
-    emit_layer(builder, pending.layer, node, pending.other, source if pending.other is not None else None)
-    return True
-
-
-def emit_layer(builder: Builder, node: Node, last: Node, other: Place | None, total: Node | None) -> None:
+def emit_layer(builder: Builder, node: Node, last: Node, other: Place | None) -> None:
     """A layer whose result is the value of `last`.
 
     Args:
@@ -75,14 +70,12 @@ def emit_layer(builder: Builder, node: Node, last: Node, other: Place | None, to
         node: The layer.
         last: The node whose quantizer gives the result: the layer, a sum, or an activation function.
         other: What is added to the layer's codes.
-        total: The sum, where there is one.
     """
     axis, x = layouts.batch_axis(last), builder.place(node.inputs[0])
     assert x is not None and axis is not None and node.weight is not None
     added = None if other is None else other.source
-    depends: tuple[str, ...] = (f"{node.name}.weight", f"{x.source}.output", f"{last.name}.output")
-    if added is not None:
-        depends = (*depends, f"{added}.output", f"{node.name}.output")
+    quantized = [name for name in (node.name, last.name, added) if name is not None and builder.quantizer(name)]
+    depends = (f"{node.name}.weight", f"{x.source}.output", *(f"{name}.output" for name in quantized))
     if node.op == "conv2d":
         _emit_convolution(builder, node, last, other, depends)
         return
@@ -109,28 +102,15 @@ def _emit_convolution(
     assert found is not None and node.weight is not None
     x, geometry = convolution_geometry(builder, node, found)
     layout = layouts.channels_last(*image_shape(last, 0))
-    inputs, offset = (x.buffer, -1), 0
+    inputs = (x.buffer, -1)
     if other is not None:
-        summand = in_order_of(builder, other, layout)
-        inputs, offset = (x.buffer, summand.buffer), int(summand.layout.image[0, 0, 0]) * summand.bytes
+        inputs = (x.buffer, builder.beside(other, layout).buffer)
     out = builder.new_place(layout, last.name)
     builder.places[last.name] = out
     source, added, wide = x.source, None if other is None else other.source, x.bytes == 4
     full = replace(geometry, wide=wide)
     builder.step(
-        CONVOLUTION, inputs, out.buffer, (geometry.offset * x.bytes, offset), f"convolution {last.name} {full}",
+        CONVOLUTION, inputs, out.buffer, (geometry.offset * x.bytes,), f"convolution {last.name} {full}",
         depends,
         lambda native: native.layer_parameters(node, last, source, added, full),
     )  # fmt: skip
-
-
-def in_order_of(builder: Builder, place: Place, layout: layouts.Layout) -> Place:
-    """A value whose numbers stand one after another as in a layout, copied where they do not."""
-    order = layout.image.permute(1, 2, 0)
-    image = place.layout.image.permute(1, 2, 0)
-    first = int(image[0, 0, 0])
-    if first >= 0 and bool((image - first == order).all()):
-        return place
-    copy = builder.copied(place, image)
-    dense = layouts.dense(copy.layout.image.permute(2, 0, 1), 0)
-    return Place(copy.buffer, dense, copy.source, copy.bytes)

@@ -1,11 +1,11 @@
-"""LayerNorms, sums and concatenations in plans: what goes row by row."""
+"""LayerNorms and concatenations in plans: what goes row by row."""
 
 from __future__ import annotations
 
 import torch
 
 from landscape.engine.native import layout as layouts
-from landscape.engine.native.builder import Builder, Pending, image_shape
+from landscape.engine.native.builder import Builder
 from landscape.engine.native.plan import NORM, SUM, Place
 from landscape.graph import Node
 
@@ -17,7 +17,7 @@ def cover_norm(builder: Builder, node: Node) -> bool:
     """A float LayerNorm with a uniform quantizer."""
     x, axis = builder.place(node.inputs[0]), layouts.batch_axis(node)
     assert node.weight is not None
-    if x is None or x.bytes == 4 or builder.network.scheme.layer_norm != "float" or not builder.uniform(node):
+    if x is None or not x.summable or builder.network.scheme.layer_norm != "float" or not builder.uniform(node):
         return False
     if node.weight.numel() > LARGEST_NORM or axis is None:
         return False
@@ -33,66 +33,7 @@ def cover_norm(builder: Builder, node: Node) -> bool:
     return True
 
 
-def cover_sum(builder: Builder, node: Node) -> bool:
-    """A sum: behind a layer that was put off, or by itself; put off where an activation function clamps it."""
-    from landscape.engine.native.cover_layers import clamped_reader, emit_layer
-
-    waiting = [name for name in node.inputs if name in builder.pending]
-    if waiting:
-        other = builder.place(next(name for name in node.inputs if name != waiting[0]))
-        pending = builder.pending.pop(waiting[0])
-        assert other is not None and pending.layer is not None
-        if builder.quantizer(node.name) is None:
-            builder.pending[node.name] = Pending((*pending.nodes, node), pending.layer, other)
-        else:
-            emit_layer(builder, pending.layer, node, other, node)
-        return True
-    if builder.quantizer(node.name) is not None:
-        return emit_sum(builder, node, node)
-    if clamped_reader(builder, node) is None or _operands(builder, node, node) is None:
-        return False
-    builder.pending[node.name] = Pending((node,))
-    return True
-
-
-def _operands(builder: Builder, node: Node, last: Node) -> tuple[Place, Place] | None:
-    axis = layouts.batch_axis(last)
-    if axis is None:
-        return None
-    operands = []
-    for name in node.inputs:
-        source = builder.graph.source(name)
-        constant = source.op == "constant"
-        found = builder.constant(name, source.name, axis) if constant else builder.place(name)
-        if found is None or found.bytes == 4 or found.layout.image.shape != image_shape(last, axis):
-            return None
-        operands.append(found)
-    return operands[0], operands[1]
-
-
-def emit_sum(builder: Builder, node: Node, last: Node) -> bool:
-    """A sum with the quantizer of `last`: its own, or the activation function's behind it."""
-    operands, quantizer, axis = _operands(builder, node, last), builder.quantizer(last.name), layouts.batch_axis(last)
-    if operands is None or quantizer is None or axis is None:
-        return False
-    a, b = operands
-    if quantizer.exponents is None and a.layout.same_as(b.layout) and a.layout.image.numel() == a.layout.size:
-        # Number by number, wherever they lie.
-        layout = layouts.dense(a.layout.image, axis)
-        width = next(d for d in range(min(layout.size, 1024), 0, -1) if layout.size % d == 0)
-        first = second = layouts.Strides(0, (width, 1), (layout.size // width, width))
-    elif quantizer.exponents is None or builder.last_axis(last):
-        (a, first), (b, second) = builder.rows(a), builder.rows(b)
-        layout, width = layouts.in_order(last, axis), first.sizes[1]
-    else:
-        return False
-    out = builder.new_place(layout, last.name)
-    builder.places[last.name] = out
-    _emit_rows(builder, last.name, a, first, b, second, out, 0, width, width)
-    return True
-
-
-def _emit_rows(
+def emit_rows(
     builder: Builder, name: str, a: Place, first: layouts.Strides, b: Place | None, second: layouts.Strides | None,
     out: Place, offset: int, stride: int, width: int,
 ) -> None:  # fmt: skip
@@ -119,7 +60,7 @@ def cover_cat(builder: Builder, node: Node) -> bool:
     for name in node.inputs:
         constant = builder.graph.source(name).op == "constant"
         part = builder.constant(name, node.name, axis) if constant else builder.place(name)
-        if part is None or part.bytes == 4:
+        if part is None or not part.summable:
             return False
         parts.append(part)
     dim = node.attrs["dim"] % len(node.shape)
@@ -133,6 +74,6 @@ def cover_cat(builder: Builder, node: Node) -> bool:
     for part, target in zip(parts, rows, strict=True):
         assert target is not None
         part, strides = builder.rows(part)
-        _emit_rows(builder, node.name, part, strides, None, None, out, target.offset, target.steps[0], strides.sizes[1])
+        emit_rows(builder, node.name, part, strides, None, None, out, target.offset, target.steps[0], strides.sizes[1])
     builder.places[node.name] = out
     return True

@@ -116,6 +116,9 @@ def cover_pool(builder: Builder, node: Node) -> bool:
     else:
         image, out = x.layout.image, image_shape(node, 0)
         kernel, stride, padding, dilation = _pool_windows(node)
+        if not averaged and bool((image < 0).any()):  # a pool's own padding is below all codes, a view's is zero
+            x = builder.copied(x, image.permute(1, 2, 0))
+            image = x.layout.image.permute(2, 0, 1)
         layout = layouts.channels_last(*out)
     if kernel[0] * kernel[1] > LARGEST_POOL:
         return False

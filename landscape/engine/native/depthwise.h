@@ -132,7 +132,8 @@ struct Lines {
         part = padded((columns + w.right - 1) / w.right * channels, 64) + 64;
         rows = scratch.take<uint8_t>(slots * w.right * part);
         lines = scratch.take<const uint8_t *>(kernel_size(w));
-        sums = scratch.take<int32_t>(WIDE), totals = scratch.take<int32_t>(WIDE);
+        sums = scratch.take<int32_t>(padded(c.step.layer.outputs, WIDE));
+        totals = scratch.take<int32_t>(padded(c.step.layer.outputs, WIDE));
         bytes = scratch.bytes();
     }
     uint8_t *row(Index padded_row) const { return rows + padded_row % slots * w.right * part; }
@@ -178,39 +179,33 @@ struct Lines {
     int32_t *sums, *totals;
 };
 
-template <Finish F, bool Totals>
-void convolve_depthwise_as(const Convolution &c, const uint8_t *from, const uint8_t *other, uint8_t *out, uint8_t *memory) {
-    const Lines l(c, memory);
-    const Windows &w = c.windows;
-    const Layer &layer = c.step.layer;
-    const Index taps = kernel_size(w), period = layer.outputs, width = w.out_width * l.channels;
-    const Index size = size_of_output(c.step), other_size = F == Finish::sum && c.step.sum->a_wide ? 2 : 1;
-    const Index block_bytes = tap_groups(taps) * TAPS * WIDE;
-    Index ready = 0;
-    for (Index y = 0; y < w.out_height; ++y, out += width * size) {
-        if (ready < y * w.down) ready = y * w.down;
-        for (; ready < y * w.down + l.slots; ++ready) l.put_row(from, ready);
-        l.find_lines(y);
-        for (Index start = 0; start < width; start += period) {
-            const Index end = width - start < period ? width - start : period;
-            const uint8_t *const others = F == Finish::sum ? other + (y * width + start) * other_size : nullptr;
-            for (Index n = 0; n < end; n += WIDE) {
-                sum_taps<Totals>(l.lines, start + n, taps, c.taps + n / WIDE * block_bytes, layer.init + n, l.sums, l.totals);
-                finish_block<F>(c.step, StreamSums<Totals>{layer, l.sums, l.totals}, n, end - n < WIDE ? end - n : WIDE,
-                                others, out + start * size);
-            }
-        }
-    }
+template <bool Totals>
+void sum_line(const Convolution &c, const Lines &l, Index start, Index count) {
+    const Index taps = kernel_size(l.w), block_bytes = tap_groups(taps) * TAPS * WIDE;
+    for (Index n = 0; n < count; n += WIDE)
+        sum_taps<Totals>(l.lines, start + n, taps, c.taps + n / WIDE * block_bytes, c.step.layer.init + n, l.sums + n,
+                         l.totals + n);
 }
 
 inline void convolve_depthwise(const Convolution &c, const uint8_t *from, const uint8_t *other, uint8_t *out,
                                uint8_t *memory) {
-    with_finish(c.step.finish, [&](auto finish) {
-        if (needs_totals(c.step.layer))
-            convolve_depthwise_as<decltype(finish)::value, true>(c, from, other, out, memory);
-        else
-            convolve_depthwise_as<decltype(finish)::value, false>(c, from, other, out, memory);
-    });
+    const Lines l(c, memory);
+    const Finisher finish = finisher_of(c.step, false);
+    const bool totals = needs_totals(c.step.layer);
+    const Index period = c.step.layer.outputs, width = l.w.out_width * l.channels;
+    const Index size = size_of_output(c.step), other_size = size_of_other(c.step);
+    Index ready = 0;
+    for (Index y = 0; y < l.w.out_height; ++y) {
+        if (ready < y * l.w.down) ready = y * l.w.down;
+        for (; ready < y * l.w.down + l.slots; ++ready) l.put_row(from, ready);
+        l.find_lines(y);
+        for (Index start = 0; start < width; start += period) {
+            const Index count = width - start < period ? width - start : period, at = y * width + start;
+            totals ? sum_line<true>(c, l, start, count) : sum_line<false>(c, l, start, count);
+            finish(c.step, {l.sums, l.totals, nullptr, nullptr, nullptr, nullptr}, count,
+                   other == nullptr ? nullptr : other + at * other_size, out + at * size);
+        }
+    }
 }
 
 // Bytes of memory that a thread needs for a convolution.

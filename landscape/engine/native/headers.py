@@ -78,6 +78,12 @@ class Attention(ctypes.Structure):
     _fields_ = (("logits", Product), ("output", Product), ("softmax", Softmax))
 
 
+class Matrices(ctypes.Structure):
+    """See `Matrices` in matrices.h."""
+
+    _fields_ = (("product", Product), ("count", _N), ("rows", _N), ("columns", _I))
+
+
 class Windows(ctypes.Structure):
     """See `Windows` in windows.h."""
 

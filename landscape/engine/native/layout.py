@@ -56,7 +56,10 @@ class Layout:
         if axis is None:
             return None
         options = {"value": HOLE} if call is functional.pad else node.attrs.get("kwargs", {})
-        positions = call(self.positions, *node.attrs.get("args", ()), **options)
+        try:
+            positions = call(self.positions, *node.attrs.get("args", ()), **options)
+        except RuntimeError:  # it divides rows of which an image has several; here it has one
+            return None
         if positions.ndim != len(node.shape) or positions.shape[axis] != 2:
             return None
         first, second = positions.select(axis, 0), positions.select(axis, 1)
@@ -68,6 +71,11 @@ class Layout:
     def strides(self) -> Strides | None:
         """The positions as strides, where they are regular; found once, as every run of a plan asks for it."""
         return regular(self.image)
+
+    @property
+    def fills(self) -> bool:
+        """Whether every number of the buffer is one of the value's, once."""
+        return torch.equal(self.image.reshape(-1).sort().values, torch.arange(self.size))
 
     def same_as(self, other: Layout) -> bool:
         """Whether both have each number at the same place of a buffer."""

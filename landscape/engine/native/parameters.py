@@ -19,6 +19,7 @@ from landscape.engine.native.headers import (
     Finish,
     Layer,
     LayerStep,
+    Matrices,
     Norm,
     Product,
     Softmax,
@@ -207,6 +208,27 @@ def attention_struct(
     softmax = softmax_struct(table, chances)
     struct = Attention(first.struct, second.struct, softmax.struct)
     return Held(struct, (first, second, softmax))
+
+
+def matrices_struct(
+    sizes: tuple[int, int, int, int],
+    operands: tuple[ActivationQuantizer, ActivationQuantizer],
+    out: ActivationQuantizer,
+    factor: float,
+    columns: bool,
+) -> Held:
+    """Products of matrices.
+
+    Args:
+        sizes: How many, rows, depth, columns.
+        operands: Quantizers of both.
+        out: Of the product.
+        factor: That it is multiplied with.
+        columns: Whether the second's numbers lie side by side along its columns, not along the depth.
+    """
+    (count, rows, depth, outputs), (a, b) = sizes, operands
+    product = _product(depth, outputs, a, b, factor, out)
+    return Held(Matrices(product.struct, count, rows, columns), (product,))
 
 
 def _product(

@@ -7,14 +7,14 @@
 #include <ctime>
 #include <vector>
 
-#include "attention.h"
 #include "depthwise.h"
+#include "matrices.h"
 #include "norm.h"
 #include "pooling.h"
 
 namespace native {
 
-enum class Kind : int32_t { layer, norm, attention, sum, gather, convolution, pooling };
+enum class Kind : int32_t { layer, norm, attention, sum, gather, convolution, pooling, matrices, softmax };
 
 struct Step {
     Kind kind;
@@ -88,9 +88,15 @@ inline void run_step(const Step &step, uint8_t *const (&at)[4], uint8_t *scratch
                        {at[3] + g[6], g[7]});
     }
     case Kind::gather: return gather(*static_cast<const Runs *>(step.parameters), at[0], at[3]);
-    case Kind::convolution:  // offsets of input, other summand
-        return run_convolution(*static_cast<const Convolution *>(step.parameters), at[0] + g[0],
-                               at[1] == nullptr ? nullptr : at[1] + g[1], at[3], scratch);
+    case Kind::convolution:  // offset of the input
+        return run_convolution(*static_cast<const Convolution *>(step.parameters), at[0] + g[0], at[1], at[3], scratch);
+    case Kind::matrices: {  // offset and strides by matrix and row of a, b, output
+        const auto heads = [&](int i) { return Heads{at[i == 2 ? 3 : i] + g[3 * i], g[1 + 3 * i], g[2 + 3 * i]}; };
+        return multiply_matrices(*static_cast<const Matrices *>(step.parameters), heads(0), heads(1), heads(2), scratch);
+    }
+    case Kind::softmax:  // rows, width, offset and stride of the input
+        return softmax_by_rows(*static_cast<const Softmax *>(step.parameters), g[0], g[1], {at[0] + g[2], g[3]},
+                               {at[3], g[1]}, scratch);
     case Kind::pooling: return run_pooling(*static_cast<const Pooling *>(step.parameters), at[0] + g[0], at[3]);
     }
 }

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from landscape.engine.native.layout import Layout
 from landscape.engine.native.structs import Held
+from landscape.graph import Node
 
 if TYPE_CHECKING:
-    from landscape.engine.native.engine import Native
+    from landscape.engine.native.prepared import Prepared
 
-LAYER, NORM, ATTENTION, SUM, GATHER, CONVOLUTION, POOLING = range(7)
+LAYER, NORM, ATTENTION, SUM, GATHER, CONVOLUTION, POOLING, MATRICES, SOFTMAX = range(9)
 """See `Kind` in plan.h."""
 
 LARGEST_DEPTH = 33025
@@ -32,7 +33,8 @@ class Place:
         buffer: Which.
         layout: Where in it.
         source: The node whose quantizer gave its codes.
-        bytes: Of one number: 1 for codes, 2 for int16 integers (power-of-two factors), 4 for int32 ones (exact images).
+        bytes: Of one number: 1 for codes, 2 for int16 integers (power-of-two factors), 4 for int32 ones (exact images),
+            8 for float64 values (a layer without a quantizer).
     """
 
     buffer: int
@@ -44,6 +46,11 @@ class Place:
     def coded(self) -> bool:
         """Whether it holds codes."""
         return self.bytes == 1
+
+    @property
+    def summable(self) -> bool:
+        """Whether it holds codes or int16 integers, which sums and LayerNorms read."""
+        return self.bytes <= 2
 
 
 @dataclass
@@ -66,7 +73,7 @@ class PlannedStep:
     geometry: Sequence[int]
     name: str
     depends: tuple[str, ...]
-    make: Callable[[Native], Held]
+    make: Callable[[Prepared], Held]
 
 
 @dataclass
@@ -74,6 +81,7 @@ class Plan:
     """Steps from given values to wanted ones.
 
     Attributes:
+        nodes: What it covers, in order.
         steps: In order.
         sizes: Bytes of each buffer, for one image.
         given: Places of the values that must be there, by node.
@@ -81,6 +89,7 @@ class Plan:
         wanted: Places of the values that are to be there afterwards.
     """
 
+    nodes: list[Node] = field(default_factory=list)
     steps: list[PlannedStep] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     given: dict[str, Place] = field(default_factory=dict)

@@ -48,7 +48,12 @@ struct WideSums {
     const double *sums, *totals;
     const float *sums_32, *totals_32;
 
-    Floats limit() const { return all(tie_limit(layer.fast.tolerance)); }
+    Floats limit() const {
+        float largest = 0.0f;
+        if (layer.fast.offset != nullptr)
+            for (Index i = 0; i < WIDE; ++i) largest = std::fmax(largest, std::fabs(totals_32[i]));
+        return all(tie_limit(layer.fast.tolerance + layer.fast.per_total * largest));
+    }
 
     template <int B>
     void fast(Index n, Floats (&u)[B]) const {
@@ -75,11 +80,12 @@ inline Index size_of_output(const LayerStep &s) {
     return wide ? 2 : 1;
 }
 
-// `count` numbers in periods of the layer's outputs; sums_at(i) are the sums from number i on.
+inline Index size_of_other(const LayerStep &s) { return s.finish == Finish::sum && s.sum->a_wide ? 2 : 1; }
+
+// `count` numbers in periods of the layer's outputs.
 template <Finish F, class SumsAt>
 inline void finish_stream(const LayerStep &s, SumsAt sums_at, Index count, const uint8_t *other, uint8_t *out) {
-    const Index period = s.layer.outputs, size = size_of_output(s);
-    const Index other_size = F == Finish::sum && s.sum->a_wide ? 2 : 1;
+    const Index period = s.layer.outputs, size = size_of_output(s), other_size = size_of_other(s);
     for (Index start = 0; start < count; start += period) {
         const Index end = count - start < period ? count - start : period;
         const uint8_t *const others = F == Finish::sum ? other + start * other_size : nullptr;
@@ -88,15 +94,44 @@ inline void finish_stream(const LayerStep &s, SumsAt sums_at, Index count, const
     }
 }
 
-// Calls f with the layer's way to finish as a constant.
-template <class Function>
-inline void with_finish(Finish finish, Function f) {
-    switch (finish) {
-    case Finish::quantize: return f(std::integral_constant<Finish, Finish::quantize>{});
-    case Finish::powers_of_two: return f(std::integral_constant<Finish, Finish::powers_of_two>{});
-    case Finish::steps: return f(std::integral_constant<Finish, Finish::steps>{});
-    case Finish::sum: return f(std::integral_constant<Finish, Finish::sum>{});
-    case Finish::plain: return f(std::integral_constant<Finish, Finish::plain>{});
+// Sums in int32 or float64, all of a stream's.
+struct Stream {
+    const int32_t *sums, *totals;
+    const double *wide_sums, *wide_totals;
+    const float *sums_32, *totals_32;
+};
+
+// One function per way to finish and kind of sums, called for many numbers at once: convolutions need no copies of their
+// own for each.
+using Finisher = void (*)(const LayerStep &, const Stream &, Index count, const uint8_t *other, uint8_t *out);
+
+template <Finish F, bool Totals>
+void finish_narrow(const LayerStep &s, const Stream &x, Index count, const uint8_t *other, uint8_t *out) {
+    finish_stream<F>(
+        s, [&](Index i) { return StreamSums<Totals>{s.layer, x.sums + i, x.totals + i}; }, count, other, out);
+}
+
+template <Finish F>
+void finish_wide(const LayerStep &s, const Stream &x, Index count, const uint8_t *other, uint8_t *out) {
+    const auto sums_at = [&](Index i) {
+        return WideSums{s.layer, x.wide_sums + i, x.wide_totals + i, x.sums_32 + i, x.totals_32 + i};
+    };
+    finish_stream<F>(s, sums_at, count, other, out);
+}
+
+template <Finish F>
+inline Finisher finisher_as(const LayerStep &s, bool wide) {
+    if (wide) return finish_wide<F>;
+    return needs_totals(s.layer) ? finish_narrow<F, true> : finish_narrow<F, false>;
+}
+
+// How convolutions finish: not with powers of two, which only rows of channels have.
+inline Finisher finisher_of(const LayerStep &s, bool wide) {
+    switch (s.finish) {
+    case Finish::steps: return finisher_as<Finish::steps>(s, wide);
+    case Finish::sum: return finisher_as<Finish::sum>(s, wide);
+    case Finish::plain: return finisher_as<Finish::plain>(s, wide);
+    default: return finisher_as<Finish::quantize>(s, wide);
     }
 }
 
