@@ -24,7 +24,7 @@ class BRECQOptions:
 
     Attributes:
         images: Search images whose block outputs are reconstructed, at most; fewer where the budget does not pay for
-            them. The paper takes 1,024; with 32 the digits' network ends no better than it began.
+            them. The paper takes 1,024; with 32 the digits' network hardly improves.
         factors: Factors of a scale that are tried one after another, with spaces between them.
         rounds: How often the scales of a block are gone through.
     """

@@ -9,6 +9,7 @@ import torch
 
 from landscape.engine import Arithmetic, Evaluator, Reference, choose_engine
 from landscape.errors import UserError
+from landscape.problem import Problem
 from landscape.quant.network import QuantizedNetwork
 from landscape.setup import load_problem
 
@@ -37,10 +38,9 @@ def _moved(network: QuantizedNetwork, seed: int) -> QuantizedNetwork:
     return network.with_scales({n: network.scale(n) * torch.exp(size * noise[n]) for n in names})
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("bits", ["w8a8", "w4a8", "w3a8"])
-def test_no_code_of_deit_tiny_differs_at_fifty_points(bits: str, shared_data: Path) -> None:
-    problem = load_problem(
+def _deit_tiny(shared_data: Path, bits: str, images: int) -> Problem:
+    """The real network on some validation images."""
+    return load_problem(
         model="deit_tiny_patch16_224",
         weights=str(shared_data / "weights" / "deit_tiny_patch16_224.safetensors"),
         data=str(shared_data / "imagenet-mini"),
@@ -48,10 +48,16 @@ def test_no_code_of_deit_tiny_differs_at_fifty_points(bits: str, shared_data: Pa
         crop=224,
         bits=bits,
         block=BLOCK,
-        images=IMAGES,
+        images=images,
         calib_images=8,
         engine="reference",
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", ["w8a8", "w4a8", "w3a8"])
+def test_no_code_of_deit_tiny_differs_at_fifty_points(bits: str, shared_data: Path) -> None:
+    problem = _deit_tiny(shared_data, bits, IMAGES)
     network, images = problem.network, problem.images
     moving = [n for n in network.scale_names() if n.startswith(f"blocks.{BLOCK}.") or n == "head.weight"]
     evaluators = {
@@ -69,18 +75,7 @@ def test_no_code_of_deit_tiny_differs_at_fifty_points(bits: str, shared_data: Pa
 @pytest.mark.slow
 @pytest.mark.parametrize("bits", ["w8a8", "w4a8", "w3a8"])
 def test_all_codes_inside_deit_tiny_are_those_of_the_reference(bits: str, shared_data: Path) -> None:
-    problem = load_problem(
-        model="deit_tiny_patch16_224",
-        weights=str(shared_data / "weights" / "deit_tiny_patch16_224.safetensors"),
-        data=str(shared_data / "imagenet-mini"),
-        resize="none",
-        crop=224,
-        bits=bits,
-        block=BLOCK,
-        images=1,
-        calib_images=8,
-        engine="reference",
-    )
+    problem = _deit_tiny(shared_data, bits, 1)
     network = problem.network
     names = sorted(network.activations)
     found = {
