@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -11,8 +12,9 @@ sys.path.insert(
     0, str(Path(__file__).resolve().parents[1])
 )  # run as a script: the repository is the place to import from
 
-from figures.drawing import Figure, parser
-from figures.places import HERE, place_for
+from figures.command_line import parser, place_of, run_script
+from figures.drawing import Figure
+from figures.places import HERE
 from figures.runs import rerun
 
 _HEAD = """# Figures
@@ -21,8 +23,8 @@ Every picture here is drawn by a script of this folder, from a run that is kept 
 per-image values included) or from a table of `benchmarks/results/`. `make figures` redraws them all in a minute or two.
 `make figures FIGURE_FLAGS=--rerun` makes the runs anew first (about an hour of one core; it needs the networks and
 images of CONTRIBUTING.md), `FIGURE_FLAGS="--rerun --images 40"` the same on 40 images in minutes, into
-`runs/figures/quick`. This page is written by `all.py`. [Two whole scans](gallery/scans.md) are as `landscape scan`
-draws them.
+`runs/figures/quick`, or into another folder with `--out`. This page is written by `all.py`. [Two whole
+scans](gallery/scans.md) are as `landscape scan` draws them.
 
 Caveats that hold for all of them: the ImageNet validation images here are an easier sample than the whole set; of
 1,000 images one percent is ten images, of 200 it is two; "imagenette" images are ImageNet *training* images of ten
@@ -48,25 +50,29 @@ def page(drawn: list[Figure]) -> str:
     return "\n".join(parts)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Draw what can be drawn, and say what cannot."""
-    options = parser(__doc__).parse_args()
-    place = place_for(options.images)
+    options = parser(__doc__).parse_args(arguments)
+    place = place_of(options)
     drawn = []
     if options.rerun:
-        for run in dict.fromkeys(run for figure in figures() for run in figure.runs):
-            rerun(run, options.images)
+        rerun((name for figure in figures() for name in figure.runs), place, options.images)
     for figure in figures():
         if figure.missing(place):
-            print(f"{figure.name}: left out, for {', '.join(figure.missing(place))} is not there; use --rerun")
+            print(
+                f"{figure.name}: left out, for {', '.join(figure.missing(place))} is not there; use --rerun", flush=True
+            )
             continue
         start = time.perf_counter()
         files = figure.draw(place)
         drawn.append(figure)
-        print(f"{figure.name}: {', '.join(file.name for file in files)} in {time.perf_counter() - start:.1f} s")
+        print(
+            f"{figure.name}: {', '.join(file.name for file in files)} in {time.perf_counter() - start:.1f} s",
+            flush=True,
+        )
     (place.root / "README.md").write_text(page(drawn), encoding="utf-8")
     print(place.root / "README.md")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

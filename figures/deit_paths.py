@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from evolq.run import MethodOptions, open_study_run, run_method
 from evolq.study import SearchOptions, Study, build_study
-from figures.places import CACHE, HERE, Place, place_for
-from figures.runs import DATA
+from figures.command_line import FEWEST_IMAGES, Parser, run_script
+from figures.places import Place, place_for, shared_data
+from landscape.errors import UserError
 from landscape.plots import save_record, surface_below, trajectories_info
 from landscape.plots.info.plane import plane_through
 from landscape.plots.info.trajectories import Below
@@ -28,13 +30,14 @@ from landscape.store import RunStore
 from landscape.trajectory import load_trajectories
 
 METHODS = "random,sep-cmaes,evolq/released,hessian/tokens,evolq/ours"
+THROUGH = ("hessian (tokens)", "evolq (ours)")
+"""Searches whose ends the plane goes through."""
 IMAGES = 200
 
 
-def study_of(folder: Path, images: int, evaluations: int) -> Study:
-    """The study of benchmarks/optimizer_study.py on fewer images, its points kept; or what is stored of it."""
-    data = HERE.parent / DATA
-    problem = ProblemOptions(
+def problem_of(data: Path, images: int | None) -> ProblemOptions:
+    """The problem of benchmarks/optimizer_study.py, on so many test images."""
+    return ProblemOptions(
         model="deit_tiny_patch16_224",
         weights=str(data / "weights" / "deit_tiny_patch16_224.safetensors"),
         data=str(data / "imagenet-mini"),
@@ -45,12 +48,16 @@ def study_of(folder: Path, images: int, evaluations: int) -> Study:
         bits="w3a8",
         images=images,
     )
+
+
+def study_of(folder: Path, images: int, evaluations: int) -> Study:
+    """The study of benchmarks/optimizer_study.py on fewer images, its points kept; or what is stored of it."""
     options = SearchOptions(search_images=images, budget=evaluations * images, keep_points=True)
     stored = None
     if RunStore.exists(folder):
         with RunStore.open(folder) as store:
             stored = {name: store.load_array(name) for name in store.array_names()}
-    return build_study(gather(problem), options, stored=stored)
+    return build_study(gather(problem_of(shared_data(), images)), options, stored=stored)
 
 
 def search(folder: Path, study: Study, methods: list[str], seeds: int) -> None:
@@ -66,7 +73,7 @@ def record(folder: Path, study: Study, points: int, place: Place) -> Path:
     """Evaluate the plane of the start and two ends on the search images, and keep what a picture of it shows."""
     trajectories = [each for each in load_trajectories(folder, coordinates=True) if len(each) > 1]
     ends = {each.label: each for each in reversed(trajectories)}
-    plane = plane_through(ends["hessian (tokens)"], ends["evolq (ours)"], trajectories)
+    plane = plane_through(ends[THROUGH[0]], ends[THROUGH[1]], trajectories)
     below = surface_below(study.search, trajectories, points, plane)
     settings = {**below.surface.settings, "split": "train"}
     below = Below(below.plane, replace(below.surface, settings=settings))
@@ -76,22 +83,45 @@ def record(folder: Path, study: Study, points: int, place: Place) -> Path:
     return save_record(info, place.kept / "deit_paths.json")
 
 
-def main() -> None:
+def checked(methods: str, points: int) -> list[str]:
+    """The names of methods.
+
+    Raises:
+        UserError: One is unknown, or one of those is missing that the plane goes through.
+    """
+    names = [name.strip() for name in methods.split(",")]
+    for name in names:
+        MethodOptions(method=name).kind()
+    missing = {"hessian/tokens", "evolq/ours"} - {*names}
+    if points and missing:
+        raise UserError(
+            f"--methods lacks {' and '.join(sorted(missing))}, whose ends span the plane; or give --points 0"
+        )
+    return names
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Search, evaluate the plane, keep the record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=IMAGES, help="that a search sees; as many of the test images")
     parser.add_argument("--evaluations", type=int, default=24, help="of all search images, for each search")
     parser.add_argument("--methods", default=METHODS)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--points", type=int, default=9, help="of the surface, along each side; 0: search only")
-    options = parser.parse_args()
-    place = place_for(None if options.images >= IMAGES else options.images)
-    folder = (CACHE if options.images >= IMAGES else place.root) / "deit_paths_search"
+    parser.add_argument("--out", type=Path, help="another folder for the searches and the record")
+    options = parser.parse_args(arguments)
+    for name, least in (("images", FEWEST_IMAGES), ("evaluations", 2), ("seeds", 1), ("points", 0)):
+        if getattr(options, name) < least:
+            raise UserError(f"--{name} {getattr(options, name)} is too few; give {least} or more")
+    methods = checked(options.methods, options.points)
+    place = place_for(None if options.images == IMAGES else options.images, options.out)
+    ending = "" if options.images == IMAGES else f"_{options.images}"
+    folder = place.cache / f"deit_paths_search{ending}"
     study = study_of(folder, options.images, options.evaluations)
-    search(folder, study, options.methods.split(","), options.seeds)
+    search(folder, study, methods, options.seeds)
     if options.points:
         print(record(folder, study, options.points, place))
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from figures.places import HOME, Place, place_for
+from figures.command_line import parser, place_of
+from figures.places import HOME, Place
 from figures.runs import PARTS, command_of, folder_of, is_there, rerun, shown_place
 from landscape.plots.kinds import make_picture
 from landscape.plots.options import PlotOptions
@@ -42,7 +42,11 @@ class Figure:
         return [run for run in self.runs if not is_there(run, place)]
 
     def draw(self, place: Place = HOME) -> list[Path]:
-        """Draw it from the kept runs."""
+        """Draw it from the kept runs.
+
+        Raises:
+            UserError: One is not there, or does not hold what the figure shows.
+        """
         place.make()
         sources = [open_source(folder_of(run, place)) for run in self.runs]
         picture = make_picture(sources, PlotOptions(kind=self.kind, **self.options))
@@ -59,16 +63,8 @@ class Figure:
     def main(self, arguments: Sequence[str] | None = None) -> None:
         """Draw it; with --rerun make its runs anew first."""
         options = parser(self.title).parse_args(arguments)
+        place = place_of(options)
         if options.rerun:
-            for run in self.runs:
-                rerun(run, options.images)
-        for path in self.draw(place_for(options.images)):
+            rerun(self.runs, place, options.images)
+        for path in self.draw(place):
             print(path)
-
-
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """The command line of a figure, and of all."""
-    made = argparse.ArgumentParser(description=description)
-    made.add_argument("--rerun", action="store_true", help="make the runs anew first")
-    made.add_argument("--images", type=int, help="with --rerun, fewer images, for a quick try in runs/figures/quick")
-    return made

@@ -7,6 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from figures.command_line import run_script
 from figures.drawing import Figure
 
 FIGURE = Figure(
@@ -24,4 +25,4 @@ FIGURE = Figure(
 )
 
 if __name__ == "__main__":
-    FIGURE.main()
+    run_script(FIGURE.main)

@@ -10,19 +10,20 @@ import argparse
 import json
 import lzma
 import shlex
+import shutil
 import subprocess
 import sys
-import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from figures.command_line import INTERRUPTED, Parser, add_place, place_of, run_script
 from figures.packing import keep
-from figures.places import CACHE, HERE, HOME, Place, place_for
+from figures.places import CACHE, HERE, HOME, SHOWN_DATA, Place, shared_data
+from landscape.errors import UserError
 
-DATA = "../shared/data"
-"""Real networks and images, from the repository's folder; see CONTRIBUTING.md."""
 RESULTS = HERE.parent / "benchmarks" / "results"
 
 _LINE = (
@@ -81,7 +82,7 @@ def folder_of(name: str, place: Place = HOME) -> Path:
     """The run unpacked, or the file of a study or record.
 
     Raises:
-        FileNotFoundError: It is not kept; make it with `python figures/runs.py NAME`.
+        UserError: It is not kept; make it with `python figures/runs.py NAME`.
     """
     if name == "roughness":
         return RESULTS / TABLES[name][0]
@@ -89,7 +90,7 @@ def folder_of(name: str, place: Place = HOME) -> Path:
         return _study_file(name)
     packed = _kept(name, place)
     if packed is None:
-        raise FileNotFoundError(f"{place.kept / name}.* is not there; make it with: python figures/runs.py {name}")
+        raise UserError(f"{place.kept / name}.* is not there; make it with: python figures/runs.py {name}")
     if packed.suffix == ".json":
         return packed
     folder = CACHE / name if packed.parent == HOME.kept else place.root / name
@@ -103,7 +104,7 @@ def folder_of(name: str, place: Place = HOME) -> Path:
 def command_of(name: str) -> str:
     """The command line that makes a run, for a reader."""
     if name in SCANS:
-        return f"landscape scan {SCANS[name].format(data=DATA)} --out {shown_place(name)}"
+        return f"landscape scan {SCANS[name].format(data=SHOWN_DATA)} --out {shown_place(name)}"
     if name in SCRIPTS:
         return f"python {SCRIPTS[name]}"
     part = None if name == "roughness" else _part(name)
@@ -119,33 +120,71 @@ def shown_place(name: str) -> str:
     return STUDY_FOLDERS.get(name, f"figures/kept/{name}.json")
 
 
-def rerun(name: str, images: int | None = None) -> Path | None:
-    """Make a run anew and keep it; results of benchmarks take hours and are left to their own commands.
+def rerun(names: Iterable[str], place: Place = HOME, images: int | None = None) -> None:
+    """Make runs anew and keep them; results of benchmarks take hours and are left to their own commands.
+
+    After an interruption the same call goes on, for what it made meanwhile lies in a folder until all is done.
 
     Args:
-        name: Of the run.
-        images: In place of the figure's number; the run is then kept in `QUICK`.
+        names: Of the runs.
+        place: Where they are kept.
+        images: In place of the figure's number.
 
-    Returns:
-        The kept file; None for a result of a benchmark.
+    Raises:
+        UserError: There are no networks and images.
+        subprocess.CalledProcessError: A command failed, and said why.
     """
-    place = place_for(images)
-    place.make()
-    fewer = [] if images is None else ["--images", str(images)]
+    names = list(dict.fromkeys(names))
+    for name in names:
+        made = _rerun(name, place, images)
+        print(f"{name}: {made}" if made else f"{name}: left as it is; it is made by: {command_of(name)}", flush=True)
+    for name in names:
+        shutil.rmtree(_meanwhile(name, place, images), ignore_errors=True)
+
+
+def _rerun(name: str, place: Place, images: int | None) -> Path | None:
+    """The kept file; None for a result of a benchmark."""
     if name in SCANS:
-        words = [*shlex.split(SCANS[name].format(data=DATA)), *fewer]
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / name
-            landscape = str(Path(sys.executable).with_name("landscape"))
-            subprocess.run([landscape, "scan", *words, "--out", str(out)], check=True, cwd=HERE.parent)
-            return keep(out, place.kept / f"{name}.sqlite.xz")
+        return _rerun_scan(name, place, images)
     if name == "deit_paths":
-        subprocess.run([sys.executable, *shlex.split(SCRIPTS[name]), *fewer], check=True, cwd=HERE.parent)
+        fewer = [] if images is None else ["--images", str(images)]
+        _run([sys.executable, *shlex.split(SCRIPTS[name]), *fewer, "--out", str(place.root)])
         return place.kept / f"{name}.json"
     if name in STUDY_FOLDERS and (HERE.parent / STUDY_FOLDERS[name] / "run.sqlite").is_file():
         return keep(HERE.parent / STUDY_FOLDERS[name], place.kept / f"{name}.sqlite.xz")
-    print(f"{name}: left as it is; it is made anew by: {command_of(name)}")
     return None
+
+
+def scan_words(name: str, data: Path | str, images: int | None = None) -> list[str]:
+    """The rest of ``landscape scan``; on few images, with batches of infoNCE so small that there are four of them."""
+    words = shlex.split(SCANS[name].format(data=shlex.quote(str(data))))
+    if images is None:
+        return words
+    batch = int(words[words.index("--infonce-batch") + 1]) if "--infonce-batch" in words else 100
+    return [*words, "--images", str(images), "--infonce-batch", str(min(batch, images // 4))]
+
+
+def _rerun_scan(name: str, place: Place, images: int | None) -> Path:
+    folder = _meanwhile(name, place, images)
+    landscape = str(Path(sys.executable).with_name("landscape"))
+    _run([landscape, "scan", *scan_words(name, shared_data(), images), "--out", str(folder), "--resume"])
+    return keep(folder, place.kept / f"{name}.sqlite.xz")
+
+
+def _meanwhile(name: str, place: Place, images: int | None) -> Path:
+    """Where a scan is made."""
+    return place.cache / "rerun" / (name if images is None else f"{name}-{images}")
+
+
+def _run(words: Sequence[str]) -> None:
+    """Run a command; after Ctrl-C, which it gets as well, let it come to its end and say so."""
+    with subprocess.Popen(words, cwd=HERE.parent) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            code = process.wait() or INTERRUPTED
+    if code:
+        raise subprocess.CalledProcessError(code, list(words))
 
 
 def _kept(name: str, place: Place) -> Path | None:
@@ -172,7 +211,7 @@ def _study_file(name: str) -> Path:
     """That part as a file of `landscape curvature` or `reliability`."""
     found = _part(name)
     if found is None:
-        raise FileNotFoundError(f"{RESULTS / TABLES[name][0]} has no {name}; make it with: {command_of(name)}")
+        raise UserError(f"{RESULTS / TABLES[name][0]} has no {name}; make it with: {command_of(name)}")
     key, part = found
     network, block, loss, *_ = (word.strip() for word in key.split(","))
     model, bits = network.split()
@@ -194,17 +233,19 @@ def _study_file(name: str) -> Path:
     return path
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Make runs anew."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join((*SCANS, *SCRIPTS, *TABLES))}; all by default")
-    parser.add_argument("--images", type=int, help="fewer images, for a quick try; kept in runs/figures/quick")
-    options = parser.parse_args()
-    for name in options.names or [*SCANS, *SCRIPTS]:
-        made = rerun(name, options.images)
-        if made is not None:
-            print(f"{name}: {made.stat().st_size / 1e3:.0f} kB", flush=True)
+    known = (*SCANS, *SCRIPTS, *TABLES)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(known)}; all by default")
+    add_place(parser)
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.names if name not in known]
+    if unknown:
+        raise UserError(f"no run is called {unknown[0]!r}; there are {', '.join(known)}")
+    place = place_of(options)
+    rerun(options.names or [*SCANS, *SCRIPTS], place, options.images)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

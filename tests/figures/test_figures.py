@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import lzma
+import re
 import sqlite3
+import subprocess
 
 import numpy as np
 import pytest
 
+from benchmarks.optimizer_study import ingredients_of
+from figures import deit_paths, runs
 from figures.all import figures, page
+from figures.all import main as all_figures
+from figures.command_line import run_script
 from figures.deit_paths import METHODS
 from figures.packing import keep
-from figures.places import HOME, QUICK, Place, place_for
-from figures.runs import SCANS, SCRIPTS, TABLES, command_of, folder_of, is_there, shown_place
+from figures.places import HOME, QUICK, Place, place_for, shared_data
+from figures.runs import SCANS, SCRIPTS, TABLES, command_of, folder_of, is_there, scan_words, shown_place
+from landscape.errors import UserError
 from landscape.plots.kinds import KINDS
 from landscape.scan import load_surface
 from landscape.trajectory import load_trajectories
@@ -52,8 +59,62 @@ def test_runs_on_fewer_images_leave_what_is_kept_alone(tmp_path):
     assert place_for(None) == HOME and place_for(40) == QUICK
     assert is_there("deit_search", Place(tmp_path))  # the repository's, where a place has none of its own
     assert folder_of("roughness").is_file() and shown_place("deit_plane") == "runs/deit_plane"
-    with pytest.raises(FileNotFoundError, match=r"make it with: python figures/runs\.py absent"):
+    with pytest.raises(UserError, match=r"make it with: python figures/runs\.py absent"):
         folder_of("absent")
+
+
+def test_a_run_on_few_images_still_has_four_batches_of_infonce():
+    words = scan_words("deit_block5", "a folder", 40)
+    assert words[-4:] == ["--images", "40", "--infonce-batch", "10"] and "a folder/imagenette-mini" in words
+    assert scan_words("deit_plane", "data", 300)[-1] == "40"  # never more than the figure's own
+    assert "--infonce-batch" not in scan_words("deit_block5", "data")
+
+
+@pytest.mark.parametrize(
+    ("main", "words", "said"),
+    [
+        (all_figures, ["--rerun", "--images", "3"], "--images 3 is too few: .* give 16 or more"),
+        (all_figures, ["--images", "40"], "--images is of no use without --rerun"),
+        (all_figures, ["--bogus"], "unrecognized arguments: --bogus"),
+        (runs.main, ["nonsense"], "no run is called 'nonsense'; there are deit_block5,"),
+        (runs.main, ["resnet20", "--images", "40"], "no networks and images in .*absent"),
+        (deit_paths.main, ["--methods", "random"], "--methods lacks evolq/ours and hessian/tokens"),
+        (deit_paths.main, ["--methods", "bogus", "--points", "0"], "unknown method 'bogus'"),
+        (deit_paths.main, ["--seeds", "0"], "--seeds 0 is too few; give 1 or more"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_told_in_one_line_before_any_work(
+    main, words, said, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("LANDSCAPE_SHARED_DATA", str(tmp_path / "absent"))
+    with pytest.raises(SystemExit) as left:
+        run_script(lambda: main([*words, "--out", str(tmp_path / "out")]))
+    assert left.value.code == 2
+    assert re.fullmatch(f"error: {said}.*\n", capsys.readouterr().err)
+
+
+def test_ctrl_c_ends_with_one_line_and_what_a_command_said_is_not_said_again(capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    def failed():
+        raise subprocess.CalledProcessError(2, ["landscape"])
+
+    for main, code, lines in ((interrupted, 130, 2), (failed, 2, 0)):
+        with pytest.raises(SystemExit) as left:
+            run_script(main)
+        assert left.value.code == code and capsys.readouterr().err.count("\n") == lines
+
+
+def test_the_folder_of_real_data_is_that_of_the_tests_unless_the_environment_names_another(monkeypatch, tmp_path):
+    monkeypatch.setenv("LANDSCAPE_SHARED_DATA", str(tmp_path))
+    assert shared_data() == tmp_path
+
+
+def test_paths_are_of_the_network_that_the_study_of_optimizers_searches(shared_data):
+    theirs = ingredients_of("w3a8").options
+    ours = deit_paths.problem_of(shared_data, theirs.images)
+    assert {**vars(ours), "weights": "", "data": ""} == {**vars(theirs), "weights": "", "data": ""}
 
 
 def test_a_packed_scan_keeps_points_and_moved_scales_and_nothing_else_of_the_network(tmp_path):
