@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import resource
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,14 @@ from landscape.curvature.float_network import (
     scale_jacobian,
     weight_curvature,
 )
+from landscape.curvature.operator import SurrogateCurvature
 from landscape.errors import UserError
 from landscape.gradient import surrogate_losses
 from landscape.problem import Problem
 from landscape.setup import load_problem
 
 LAYERS = "blocks.7.attn.proj"
+STATM = Path("/proc/self/statm")
 
 
 @cache
@@ -132,6 +135,17 @@ def test_relative_and_plain_coordinates_obey_the_chain_rule() -> None:
         relative, plain = (dense(problem.curvature(point, kind, "loss", relative=r)) for r in (True, False))
         expected = np.diag(s) @ plain @ np.diag(s) + slope
         np.testing.assert_allclose(relative, expected, rtol=1e-7, atol=1e-9 * np.abs(relative).max())
+
+
+@pytest.mark.skipif(not STATM.exists(), reason="the memory of a process is read from /proc, which Linux has")
+def test_a_product_holds_the_graph_of_few_images_at_a_time() -> None:
+    problem = load_problem(layers="*", images=24, calib_images=4)
+    held: list[int] = []
+    SurrogateCurvature(
+        problem, problem.centre, "ggn", images=24, progress=lambda _: held.append(int(STATM.read_text().split()[1]))
+    ).matvec(np.ones(problem.space.dimension))
+    pages = held[-1] - held[1]  # the first chunk finds its memory; the graph of an image is about 10 MB
+    assert len(held) == 6 and pages * resource.getpagesize() < 40e6
 
 
 def test_a_product_counts_its_passes_and_float32_is_near() -> None:

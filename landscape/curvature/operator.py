@@ -86,15 +86,16 @@ class SurrogateCurvature(LinearOperator):
         point = self._passes.point
         leaf = (torch.zeros_like(point) if self._relative else point.clone()).requires_grad_()
         product = torch.zeros_like(point)
-        with forward_ad.dual_level():
-            dual = forward_ad.make_dual(leaf, tangent)  # type: ignore[no-untyped-call]
-            scales = point * torch.exp(dual) if self._relative else dual
-            for rows, logits in self._passes.logits(scales, ROWS):
-                part = self._of_chunk(leaf, rows, logits)
+        for rows, selected in self._passes.chunks(ROWS):
+            # A level for each chunk: tangents and the graph refer to each other, and only its end frees them.
+            with forward_ad.dual_level():
+                dual = forward_ad.make_dual(leaf, tangent)  # type: ignore[no-untyped-call]
+                scales = point * torch.exp(dual) if self._relative else dual
+                part = self._of_chunk(leaf, rows, self._passes.chunk_logits(scales, rows, selected))
                 if part is not None:
                     product += part
-                if self._progress is not None:
-                    self._progress(len(rows))
+            if self._progress is not None:
+                self._progress(len(rows))
         self.products += 1
         self.cost += PRODUCT_COST[self._kind] * len(self._passes.chosen)
         return product.numpy()
@@ -112,8 +113,7 @@ class SurrogateCurvature(LinearOperator):
         if tangent is None:
             return None
         cotangent = self._in_logits(rows, value.detach().double(), tangent.detach().double())
-        # The graph from the leaf to the scales serves all chunks.
-        (found,) = torch.autograd.grad(value, leaf, cotangent.to(value.dtype), retain_graph=True)
+        (found,) = torch.autograd.grad(value, leaf, cotangent.to(value.dtype))
         return found
 
     def _in_logits(self, rows: list[int], logits: Tensor, tangent: Tensor) -> Tensor:

@@ -150,11 +150,20 @@ class SurrogatePasses:
         Yields:
             Which images, and their logits in the surrogate's number type.
         """
-        scales = self.problem.space.scales(leaf)
         for rows, selected in self.chunks(size):
-            # Anew for each chunk: its graph is freed after the backward pass.
-            weights = self.surrogate.moved_weights(self.network, scales, self.how)
-            yield rows, self.surrogate.logits(self.network, scales, weights, selected, len(rows), self.how)
+            yield rows, self.chunk_logits(leaf, rows, selected)
+
+    def chunk_logits(self, leaf: Tensor, rows: list[int], selected: Mapping[str, Value]) -> Tensor:
+        """The surrogate's logits of a chunk's images; with a graph of their own, which the backward pass frees.
+
+        Args:
+            leaf: As in `logits`.
+            rows: Which images.
+            selected: Their exact values, see `chunks`.
+        """
+        scales = self.problem.space.scales(leaf)
+        weights = self.surrogate.moved_weights(self.network, scales, self.how)
+        return self.surrogate.logits(self.network, scales, weights, selected, len(rows), self.how)
 
     def chunks(self, size: int | None = None) -> Iterator[tuple[list[int], dict[str, Value]]]:
         """Exact values of the chosen images, some at a time; see `Evaluator.passes`."""
