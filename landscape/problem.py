@@ -6,8 +6,9 @@ Scans and optimizers see a problem, never a network. It answers what a point in 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -185,12 +186,27 @@ class Problem:
         Raises:
             UserError: A scale is not positive and finite.
         """
-        size, found = self._evaluator.candidates_at_once, []
-        for first in range(0, len(points), size):
-            found += self._evaluate(points[first : first + size], progress)
-        return found
+        return list(self.evaluations(points, progress))
 
-    def _evaluate(self, points: Sequence[Tensor] | Tensor, progress: Callable[[int], None] | None) -> list[Evaluation]:
+    def evaluations(
+        self, points: Iterable[Tensor], progress: Callable[[int], None] | None = None
+    ) -> Iterator[Evaluation]:
+        """What points are worth, one after another as they are found, so that each can be stored at once.
+
+        Points are drawn as they are needed: as many at a time as the engine had best be given together.
+
+        Args:
+            points: As in `evaluate`.
+            progress: As in `evaluate`.
+
+        Yields:
+            One `Evaluation` a point, in order.
+        """
+        points, size = iter(points), self._evaluator.candidates_at_once
+        while group := list(islice(points, size)):
+            yield from self._evaluate(group, progress)
+
+    def _evaluate(self, points: Sequence[Tensor], progress: Callable[[int], None] | None) -> list[Evaluation]:
         start = time.perf_counter()
         networks = [self.network.with_scales(self.space.scales(point)) for point in points]
         found = []

@@ -226,11 +226,13 @@ def _add_lines(
     with progress("refine", total) as evaluate:
         for _ in range(options.lines):
             direction, coordinate = grid.next_line()
-            for place in grid.line(direction, coordinate):
-                if place in found:  # of a run that is resumed: its decisions are taken again, from the same values
-                    grid.images[place] = _stored_images(surface, place, options.value)
-                    continue
-                (point,) = problem.evaluate([problem.space.at(place, directions)], evaluate)
+            line = grid.line(direction, coordinate)
+            for place in (place for place in line if place in found):
+                # of a run that is resumed: its decisions are taken again, from the same values
+                grid.images[place] = _stored_images(surface, place, options.value)
+            missing = [place for place in line if place not in found]
+            points = (problem.space.at(place, directions) for place in missing)
+            for place, point in zip(missing, problem.evaluations(points, evaluate), strict=True):
                 store.save_point(number, place, point.values, point.per_image, point.seconds)
                 number += 1
                 grid.images[place] = point.per_image.get(options.value, np.array([point.values[options.value]]))

@@ -164,8 +164,8 @@ def continue_scan(
     done, coordinates = store.done(), grid.coordinates()
     missing = [index for index in grid.order() if index not in done]
     with progress("scan", len(missing) * len(problem.images)) as advance:
-        for index in missing:
-            (found,) = problem.evaluate([problem.space.at(coordinates[index], directions)], advance)
+        points = (problem.space.at(coordinates[index], directions) for index in missing)
+        for index, found in zip(missing, problem.evaluations(points, advance), strict=True):
             store.save_point(index, coordinates[index], found.values, found.per_image, found.seconds)
     if store.status != "finished":
         store.finish({"points": len(coordinates), "images": len(problem.images)})
@@ -247,8 +247,8 @@ class _StoredImages(Mapping[str, FloatArray]):
 def _scan_in_memory(problem: Problem, grid: ScanOptions, directions: Tensor, progress: Progress) -> Surface:
     coordinates, found = grid.coordinates(), dict[int, Evaluation]()
     with progress("scan", len(coordinates) * len(problem.images)) as advance:
-        for index in grid.order():
-            (found[index],) = problem.evaluate([problem.space.at(coordinates[index], directions)], advance)
+        points = (problem.space.at(coordinates[index], directions) for index in grid.order())
+        found.update(zip(grid.order(), problem.evaluations(points, advance), strict=True))
     shape = (grid.points,) * grid.dims
     rows = [found[index] for index in range(len(coordinates))]
     values = {name: np.array([row.values[name] for row in rows]).reshape(shape) for name in rows[0].values}

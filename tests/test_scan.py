@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 import landscape
+from landscape.engine import Evaluator
 from landscape.errors import UserError
 from landscape.problem import Problem
+from landscape.quant.network import QuantizedNetwork
 from landscape.scan import ScanOptions, load_surface, scan
 from landscape.store import RunStore
 
@@ -83,11 +87,12 @@ def test_an_interrupted_scan_resumes_without_computing_anything_twice(problem: P
     done: list[Any] = []
 
     class Interrupting(Problem):
-        def evaluate(self, points, progress=None):
-            if len(done) == 3:
-                raise KeyboardInterrupt
-            done.append(points)
-            return problem.evaluate(points, progress)
+        def evaluations(self, points, progress=None):
+            for found in problem.evaluations(points, progress):
+                if len(done) == 3:
+                    raise KeyboardInterrupt
+                done.append(found)
+                yield found
 
     broken = Interrupting(**{name: getattr(problem, name) for name in Problem.__dataclass_fields__ if name[0] != "_"})
     with pytest.raises(KeyboardInterrupt):
@@ -98,6 +103,26 @@ def test_an_interrupted_scan_resumes_without_computing_anything_twice(problem: P
     resumed = scan(problem, out=tmp_path / "run", resume=True, **options)
     for name, value in whole.values.items():
         np.testing.assert_array_equal(resumed.values[name], value)
+
+
+def test_points_evaluated_together_give_the_same_surface(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"dims": 1, "points": 5, "radius": 0.1}
+    alone = scan(problem, **options)
+    together: list[int] = []
+    monkeypatch.setattr(Evaluator, "candidates_at_once", 2)
+    logits_of = Evaluator.logits_of
+
+    def counting(self: Evaluator, networks: Sequence[QuantizedNetwork], *rest: Any) -> list[Tensor]:
+        together.append(len(networks))
+        return logits_of(self, networks, *rest)
+
+    monkeypatch.setattr(Evaluator, "logits_of", counting)
+    for surface in (scan(problem, **options), scan(problem, out=tmp_path / "run", **options)):
+        for name, value in alone.values.items():
+            np.testing.assert_array_equal(surface.values[name], value)
+    assert together == [2, 2, 1] * 2
 
 
 def test_a_run_keeps_what_it_was_made_of(problem: Problem, tmp_path: Path) -> None:
