@@ -138,6 +138,14 @@ STUDY = (
     Run("resnet20", "w4a8", "layer2.1.*", 1000, "cifar10", dims=2),
     *(Run("deit", "w4a8", "10", 2000, "imagenette", seed=seed) for seed in (1, 2)),
     *(Run("mobilenet", "w4a8", "blocks.4.1.*", 1000, "imagenette", seed=seed) for seed in (0, 1, 2)),
+    Run("mobilenet", "w4a8", "blocks.4.1.*", 1000, "imagenette", dims=2),
+    Run("deit", "w3a8", "10", 1000, "imagenette", dims=2),
+    Run("deit", "w4a8", "5", 1000, "imagenette", dims=2),
+    *(Run("deit", "w3a8", part, 1000, "val") for part in ("5", "10", "0")),
+    Run("deit", "w4a8", "0", 1000, "val"),
+    Run("resnet20", "w3a8", "layer2.1.*", 1000, "cifar10", dims=2),
+    Run("deit", "w3a8", "5", 1000, "imagenette", dims=2),
+    *(Run("deit", bits, "0", 1000, "imagenette", dims=2) for bits in ("w4a8", "w3a8")),
 )
 """In the order in which they are made: what answers the question first, and is cheap, comes first."""
 
