@@ -37,13 +37,12 @@ def plane(problem, tmp_path_factory):
 
 def evaluated(problem, monkeypatch):
     """The points that are evaluated from now on."""
-    points, evaluate = [], Problem.evaluate
+    points, evaluations = [], Problem.evaluations
 
     def watched(self, asked, progress=None):
-        points.extend(asked)
-        return evaluate(self, asked, progress)
+        return evaluations(self, (points.append(point) or point for point in asked), progress)
 
-    monkeypatch.setattr(Problem, "evaluate", watched)
+    monkeypatch.setattr(Problem, "evaluations", watched)
     return points
 
 
@@ -71,10 +70,11 @@ def test_lines_are_added_in_the_gap_with_the_largest_change(problem, line, tmp_p
     """A staircase with one step, between 0.1 and 0.2: it is halved until the depth is reached, then the widest gaps."""
 
     def step(self, points, progress=None):
-        values = np.full(30, 0.0 if float(torch.log(points[0] / self.space.centre).abs().max()) < 0.3 else 1.0)
-        return [type("E", (), {"values": {"loss": values.mean()}, "per_image": {"loss": values}, "seconds": 0.0})]
+        for point in points:
+            values = np.full(30, 0.0 if float(torch.log(point / self.space.centre).abs().max()) < 0.3 else 1.0)
+            yield type("E", (), {"values": {"loss": values.mean()}, "per_image": {"loss": values}, "seconds": 0.0})
 
-    monkeypatch.setattr(Problem, "evaluate", step)
+    monkeypatch.setattr(Problem, "evaluations", step)
     scan(problem, dims=1, points=5, radius=0.2, out=tmp_path / "steps")
     coarse = load_surface(tmp_path / "steps")
     (edge,) = np.flatnonzero(np.diff(coarse.values["loss"][2:])) + 2
@@ -130,18 +130,19 @@ def test_a_refined_run_can_be_refined_again_and_measured(problem, line, tmp_path
 
 def test_an_interrupted_refinement_ends_as_an_uninterrupted_one(problem, line, tmp_path, monkeypatch):
     whole = refine(problem, line, tmp_path / "whole", lines=4)
-    evaluate, left = Problem.evaluate, [2]
+    evaluations, left = Problem.evaluations, [2]
 
     def failing(self, asked, progress=None):
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        return evaluate(self, asked, progress)
+        for found in evaluations(self, asked, progress):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            yield found
 
-    monkeypatch.setattr(Problem, "evaluate", failing)
+    monkeypatch.setattr(Problem, "evaluations", failing)
     with pytest.raises(KeyboardInterrupt):
         refine(problem, line, tmp_path / "parts", lines=4)
-    monkeypatch.setattr(Problem, "evaluate", evaluate)
+    monkeypatch.setattr(Problem, "evaluations", evaluations)
     points = evaluated(problem, monkeypatch)
     resumed = refine(problem, line, tmp_path / "parts", lines=4, resume=True)
     assert len(points) == 2
