@@ -152,9 +152,9 @@ def _typed(value: str, kind: str) -> Any:
     return value
 
 
-@dataclass
+@dataclass(repr=False)
 class Found:
-    """What a run ended with.
+    """What a run ended with; a notebook shows it as a small table.
 
     Attributes:
         trajectory: The visited points.
@@ -179,6 +179,14 @@ class Found:
             UserError: The file cannot be written.
         """
         save_quantized(Path(path), self.network, _origin(self.trajectory))
+
+    def __repr__(self) -> str:
+        """One line: what ran, how far, how well."""
+        return f"Found({self.trajectory!r})"
+
+    def _repr_html_(self) -> str:
+        """Method and seed, points, budget and time, search loss and test losses from start to end."""
+        return self.trajectory._repr_html_()
 
 
 def _origin(trajectory: Trajectory) -> dict[str, Any]:

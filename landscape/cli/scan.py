@@ -55,10 +55,10 @@ def _tell(surface: Surface, folder: Path, as_json: bool) -> None:
     from landscape.plots import save_surface, surface_info  # matplotlib and plotly, only where something is drawn
     from landscape.roughness import jaggedness_of_values, verdict_lines
 
-    files = save_surface(surface_info(surface, surface.names), folder)
+    found = jaggedness_of_values(surface)
+    files = save_surface(surface_info(surface, surface.names, found=found), folder)
     with RunStore.open(folder) as store:
         record = summary_record(store, surface, files)
-    found = jaggedness_of_values(surface)
     record["jaggedness"] = {name: {"unknown": e} if isinstance(e, str) else e.to_dict() for name, e in found.items()}
     if as_json:
         write_json(record)

@@ -21,13 +21,14 @@ from landscape.plots.options import PlotOptions
 from landscape.plots.sources import Source, all_trajectories, first_report, first_scan, only_runs, only_tables
 from landscape.plots.titles import search_title
 from landscape.reliability.records import ReliabilityReport
+from landscape.roughness import jaggedness_of_values
 from landscape.surface import Surface
 
 
 def line(runs: Sequence[Source], options: PlotOptions) -> SurfaceInfo:
     """A line, or the cut of a grid."""
-    surface = _scanned(runs, "line", options)
-    return _with(surface_info(cut(surface, options.cut), surface.names, options.level), options)
+    surface = cut(_scanned(runs, "line", options), options.cut)
+    return _with(surface_info(surface, surface.names, options.level, jaggedness_of_values(surface)), options)
 
 
 def grid(kind: str, runs: Sequence[Source], options: PlotOptions) -> SurfaceInfo:
@@ -35,7 +36,7 @@ def grid(kind: str, runs: Sequence[Source], options: PlotOptions) -> SurfaceInfo
     surface = _scanned(runs, kind, options)
     if surface.beta is None:
         raise UserError(f"--kind {kind} needs a grid, and this run is a line; take --kind line, or scan with --dims 2")
-    return _with(surface_info(surface, surface.names, options.level), options)
+    return _with(surface_info(surface, surface.names, options.level, jaggedness_of_values(surface)), options)
 
 
 def any_surface(runs: Sequence[Source], options: PlotOptions) -> SurfaceInfo:

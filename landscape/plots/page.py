@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from landscape.plots.runs import Run
 from landscape.plots.screen import draw_surface_interactive
 from landscape.plots.style import DPI
 from landscape.plots.titles import image_words
+from landscape.roughness.text import number
 from landscape.surface import BETTER, Surface
 from landscape.trajectory import Trajectory
 
@@ -27,6 +29,9 @@ _PAGE = """<!doctype html>
 <style>
 body {{ font-family: "Open Sans", verdana, arial, sans-serif; max-width: 920px; margin: 1em auto; color: #2a3f5f; }}
 .notes {{ font-size: 14px; line-height: 1.5; margin: 0 1em 2em; }}
+.table {{ overflow-x: auto; }}
+td, th {{ text-align: right; padding: 0.1em 0.6em; font-variant-numeric: tabular-nums; }}
+td:first-child, th:first-child {{ text-align: left; padding-left: 0; }}
 </style>
 </head>
 <body>
@@ -160,6 +165,27 @@ def _notes(info: SurfaceInfo) -> str:
             f"and about {100 * (1 - info.level):g}% of the intervals miss the true difference by chance. The star is "
             "the best of all points on these very images, so part of its lead is luck."
         )
+    if info.verdicts:
+        parts.append(
+            "<b>Is it rough?</b> The jaggedness is the root mean square of the second differences, beyond those of the "
+            "best quadratic. &ldquo;Yes&rdquo;: it is more than noise of the images alone would show, 19 times of 20. "
+            "&ldquo;Not shown&rdquo;: it is not, and more images may or may not show it."
+        )
     if any(not np.isfinite(shown.z).all() for shown in info.values.values()):
         parts.append("<b>Gaps.</b> Grey cells, or gaps in a curve, have no finite value, or are not computed yet.")
-    return "".join(f"<p>{part}</p>" for part in parts)
+    return "".join(f"<p>{part}</p>" for part in parts) + _verdict_table(info)
+
+
+def _verdict_table(info: SurfaceInfo) -> str:
+    """Jaggedness of each value beside what noise alone would show."""
+    if not info.verdicts:
+        return ""
+    head = ("is it rough?", "", "jaggedness (RMS)", "noise alone, at most", "images needed", "unit")
+    rows = [_row(head, "th")]
+    for name, verdict in info.verdicts.items():
+        numbers = [number(each) for each in (verdict.jaggedness, verdict.floor)]
+        needed = f"{math.ceil(verdict.images_needed):,}" if math.isfinite(verdict.images_needed) else "-"
+        cells = (value_text(name).short, verdict.said, *numbers, needed, verdict.unit)
+        rows.append(_row(html.escape(cell) for cell in cells))
+    reasons = dict.fromkeys(html.escape(verdict.reason) for verdict in info.verdicts.values() if verdict.reason)
+    return f'<div class="table"><table>{"".join(rows)}</table></div>' + "".join(f"<p>{why}</p>" for why in reasons)

@@ -111,5 +111,5 @@ def _along(steps: FloatArray, axis: int, shape: tuple[int, ...]) -> FloatArray:
 
 
 def _finite(rows: FloatArray, lengths: FloatArray) -> tuple[FloatArray, FloatArray]:
-    kept = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
+    kept = np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
     return rows[kept], lengths[kept]

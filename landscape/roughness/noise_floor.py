@@ -48,10 +48,15 @@ def jaggedness_of_values(surface: Surface) -> dict[str, PopulationEstimate | str
     for name in surface.names:
         if name in surface.per_image:
             try:
-                found[name] = noise_floor(surface, name)["jaggedness"]
+                estimates = {estimate.name: estimate for estimate in noise_floor(surface, name)}
             except UserError as error:
                 found[name] = str(error)
+            else:
+                found[name] = estimates.get("jaggedness", _TOO_FEW_POINTS)
     return found
+
+
+_TOO_FEW_POINTS = "jaggedness needs three neighbouring points with finite values, and there are none"
 
 
 def floor_of_units(units: Units, axes: Axes, level: float, seed: int) -> NoiseFloor:

@@ -45,13 +45,19 @@ def verdict_lines(found: Mapping[str, PopulationEstimate | str]) -> list[str]:
     rows = [["is it rough?", "", "jaggedness (RMS)", "noise alone, at most", "images needed", "unit"]]
     for name, estimate in found.items():
         if isinstance(estimate, str):
-            rows.append([name, "not known", "-", "-", "-", ""])
+            rows.append([name, said(estimate), "-", "-", "-", ""])
             continue
-        said = "yes" if estimate.above_floor else "not shown"
         roots = [number(math.sqrt(each)) for each in (estimate.measured, estimate.floor)]
-        rows.append([name, said, *roots, _count(estimate.images_needed), estimate.unit.removesuffix("^2")])
+        rows.append([name, said(estimate), *roots, _count(estimate.images_needed), estimate.unit.removesuffix("^2")])
     reasons = dict.fromkeys(estimate for estimate in found.values() if isinstance(estimate, str))
     return aligned(rows) + [f"  {reason}" for reason in reasons]
+
+
+def said(estimate: PopulationEstimate | str) -> str:
+    """The verdict on one value: "yes", "not shown", or "not known" where there is no number (or a reason instead)."""
+    if isinstance(estimate, str) or math.isnan(estimate.measured) or math.isnan(estimate.floor):
+        return "not known"
+    return "yes" if estimate.above_floor else "not shown"
 
 
 def replication_lines(record: Replication) -> list[str]:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,6 +35,17 @@ def test_five_lines_of_python_find_a_network_that_can_be_saved(study, tmp_path):
     assert end["infonce"] <= start["infonce"] == pytest.approx(found.trajectory.value[0], rel=1e-14)
     assert end["infonce"] == pytest.approx(found.trajectory.best[-1], rel=1e-14)
     assert found.trajectory.cost[-1] == 400 and len(found.trajectory) == 11
+
+
+def test_what_was_found_is_a_small_table_in_a_notebook_with_escaped_names(study):
+    found = evolq.optimize(study, "random", search_seed=3)
+    shown = found._repr_html_()
+    assert "<b>random, seed 3</b>" in shown and "400 images" in shown
+    for row in ("search infoNCE", "test cross-entropy", "test top-1"):
+        assert f"<td>{row}</td>" in shown
+    assert repr(found).startswith("Found(Trajectory(random, ") and len(repr(found)) < 200
+    found.trajectory = replace(found.trajectory, label="<b>")
+    assert "&lt;b&gt;, seed 3" in found._repr_html_()
 
 
 QUICK = {

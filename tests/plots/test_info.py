@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from landscape.errors import UserError
 from landscape.plots import surface_info, surface_page
 from landscape.plots.info import few_levels, percent
+from landscape.roughness import jaggedness_of_values, verdict_lines
 from landscape.surface import Surface
 from tests.plots.surfaces import SETTINGS, grid, line, with_gaps
 
@@ -145,3 +148,26 @@ def test_numbers_are_written_with_the_digits_of_their_value():
     assert values["loss"].write(1.23456) == "1.2346"
     assert values["top1"].write(-0.5, signed=True) == "\u22120.50"
     assert values["infonce"].write(0.5, signed=True) == "+0.50000"
+
+
+def test_the_subtitle_says_whether_the_surface_is_rough_in_the_words_of_the_terminal():
+    surface = line(9, images=40, settings={**SETTINGS, "infonce_batch": 20})
+    found = jaggedness_of_values(surface)
+    info = surface_info(surface, found=found)
+    table = {row.split()[0]: row for row in verdict_lines(found)}
+    for name, verdict in info.verdicts.items():
+        assert f"{info.values[name].text.short}: {verdict.said}" in info.subtitle
+        assert f" {verdict.said} " in table[name]
+    assert info.verdicts["loss"].jaggedness == pytest.approx(found["loss"].measured ** 0.5, rel=1e-15)
+    assert info.verdicts["loss"].unit == "nats" and info.verdicts["infonce"].said == "not known"
+    page = re.sub(r"<script.*?</script>", "", surface_page(info), flags=re.DOTALL)
+    assert "is it rough?</th>" in page and "needs at least 4 batches of 20 images" in page
+    assert "is it rough" not in surface_info(surface).subtitle + surface_page(surface_info(surface))
+
+
+@pytest.mark.parametrize("surface", [line(1), line(3), grid(1, 5), with_gaps(line(9), np.arange(9) % 2 == 0)])
+def test_what_cannot_be_judged_is_not_known_and_stops_no_picture(surface):
+    info = surface_info(surface, found=jaggedness_of_values(surface))
+    said = {verdict.said for verdict in info.verdicts.values()}
+    assert said == ({"not known"} if surface.shape != (3,) else {"not shown", "not known"})
+    assert surface_page(info)

@@ -12,15 +12,16 @@ from PIL import Image, ImageSequence
 
 from landscape.cli.app import main
 from landscape.errors import UserError
-from landscape.plots import load_record, save_record
+from landscape.plots import load_record, save_record, surface_info
 from landscape.plots.kinds import KINDS, default_kind, make_picture
 from landscape.plots.options import PlotOptions
-from landscape.plots.picture import plain_record
+from landscape.plots.picture import plain_record, record_text
 from landscape.plots.sources import open_source
 from landscape.plots.studies import load_study
 from landscape.scan import load_surface
 from tests.plots.searches import search, stored
 from tests.plots.studies import curvature_report, reliability_report
+from tests.plots.surfaces import line
 from tests.report.runs import stored_scan
 
 NEEDS = {
@@ -103,6 +104,17 @@ def test_a_record_in_a_file_is_drawn_again(sources, kind, tmp_path):
     other = "reliability" if kind != "reliability" else "fit"
     with pytest.raises(UserError, match=f"--kind {other} is not possible of the record"):
         make_picture([open_source(path)], PlotOptions(kind=other))
+
+
+def test_a_record_that_an_older_version_wrote_is_drawn_with_defaults_for_what_it_lacks(tmp_path):
+    data = json.loads(record_text(surface_info(line())))
+    del data["verdicts"]
+    (tmp_path / "old.json").write_text(json.dumps(data))
+    assert open_source(tmp_path / "old.json").info.verdicts == {}
+    del data["title"]
+    (tmp_path / "broken.json").write_text(json.dumps(data))
+    with pytest.raises(UserError, match=r"no record of a picture .*title"):
+        open_source(tmp_path / "broken.json")
 
 
 def test_a_record_gets_the_kind_that_fits_it(sources, tmp_path):

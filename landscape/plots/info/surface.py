@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from landscape.bootstrap import FloatArray
 from landscape.errors import UserError
+from landscape.plots.info.verdict import Found, Verdict, verdict_words, verdicts_of
 from landscape.plots.info.words import X_LABEL, Y_LABEL, ValueText, value_text, written
 from landscape.plots.titles import image_words, surface_subtitle, surface_title
 from landscape.surface import BETTER, VALUE_NAMES, Surface, SurfacePoint
@@ -98,6 +99,8 @@ class SurfaceInfo:
         images: Number of images behind the intervals; None if unknown.
         images_are: What they are, in a word: "test", "training".
         level: Coverage of the intervals.
+        verdicts: Whether values are rough beyond the noise of the images, by name; the subtitle says so too. Empty
+            where nobody has looked.
     """
 
     x: FloatArray
@@ -111,6 +114,7 @@ class SurfaceInfo:
     images: int | None
     images_are: str
     level: float
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
 
     def chosen(self, name: str) -> ValueInfo:
         """The value of that name.
@@ -123,29 +127,34 @@ class SurfaceInfo:
         return self.values[name]
 
 
-def surface_info(surface: Surface, values: Sequence[str] = VALUE_NAMES, level: float = 0.95) -> SurfaceInfo:
+def surface_info(
+    surface: Surface, values: Sequence[str] = VALUE_NAMES, level: float = 0.95, found: Found | None = None
+) -> SurfaceInfo:
     """Collect what a picture of `surface` shows.
 
     Args:
         surface: The surface.
         values: Names of the values to show, in this order.
         level: Coverage of the paired bootstrap intervals (`Surface.interval`).
+        found: What `landscape.roughness.jaggedness_of_values` says of the surface, to be told in the subtitle.
 
     Raises:
         UserError: If the surface lacks one of the values.
     """
+    verdicts = verdicts_of(found or {})
     return SurfaceInfo(
         x=surface.alpha,
         y=surface.beta,
         x_label=Y_LABEL if surface.settings.get("cut") == 2 else X_LABEL,
         y_label=Y_LABEL,
         title=surface_title(surface),
-        subtitle=surface_subtitle(surface),
+        subtitle="; ".join(part for part in (surface_subtitle(surface), verdict_words(verdicts)) if part),
         values={name: _value_info(surface, name, level) for name in values},
         centre_index=surface.centre_index,
         images=_image_count(surface, values),
         images_are=image_words(surface.settings),
         level=level,
+        verdicts=verdicts,
     )
 
 

@@ -129,7 +129,7 @@ def _draw_grid(info: SurfaceInfo, y: FloatArray, shown: ValueInfo, width: float 
     beside = info.values.get("loss" if shown.name == "top1" else "top1")
     panels = [shown] if beside is None else [shown, beside]
     width = width or (PAGE_WIDTH if beside else COLUMN_WIDTH)
-    figure = new_figure(width, 0.66 * width / len(panels) + 0.85, info.title, info.subtitle)
+    figure = new_figure(width, 0.66 * width / len(panels) + 0.9, info.title, info.subtitle)
     for axes, panel in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
         _draw_heat_map(axes, info, y, panel)
     figure.axes[0].set_ylabel(info.y_label)
