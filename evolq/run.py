@@ -91,9 +91,7 @@ class MethodOptions:
         Raises:
             UserError: A setting cannot be used.
         """
-        kind = self.kind()
-        preset = self.preset if self.preset in kind.PRESETS else None
-        settings = parse_settings(self.settings, kind)
+        kind, preset, settings = self._chosen()
         return kind.create(objective.info, preset, self.search_seed, budget, **settings)
 
     def check(self, ingredients: Ingredients) -> None:
@@ -102,10 +100,15 @@ class MethodOptions:
         Raises:
             UserError: There is no such method, preset or setting, or the network has no scales that it moves.
         """
-        kind = self.kind()
-        kind.make_options(self.preset if self.preset in kind.PRESETS else None, parse_settings(self.settings, kind))
+        kind, preset, settings = self._chosen()
+        kind.make_options(preset, settings)
         if ingredients.options.block is None and ingredients.options.layers is None:
             searched_names(ingredients.graph, ingredients.scale_names, self.space().scales)
+
+    def _chosen(self) -> tuple[type[Optimizer], str | None, dict[str, Any]]:
+        """Class, preset (None where the whole method has the preset's name) and settings."""
+        kind = self.kind()
+        return kind, self.preset if self.preset in kind.PRESETS else None, parse_settings(self.settings, kind)
 
     def label(self, study: Study) -> str:
         """For legends and tables."""
