@@ -8,7 +8,7 @@ import torch
 from scipy.special import ndtr
 
 from landscape.engine import Evaluator, Reference
-from landscape.engine.portable import Portable, compiling, float32
+from landscape.engine.portable import Portable, compiling, float64
 from landscape.engine.portable.activations import FAST
 from landscape.engine.portable.device import on_device
 from landscape.engine.portable.products import FLOAT, SIGNED, UNSIGNED, fastest, multiply, pack
@@ -146,7 +146,7 @@ def test_a_failing_compiler_is_told_and_changes_no_value(monkeypatch: pytest.Mon
     monkeypatch.setattr(compiling, "_failures", [])
     monkeypatch.setattr(compiling, "compiler", lambda: (True, ""))
     monkeypatch.setattr(torch, "compile", broken)
-    kernel = compiling.compiled(float32.requantized)
+    kernel = compiling.compiled(float64.requantized)
     with pytest.warns(RuntimeWarning, match="no such compiler"):
         assert kernel(torch.zeros(1)) is None
     assert not compiling.usable()
@@ -189,55 +189,56 @@ def test_the_bound_of_gelu_is_not_far_above_its_error() -> None:
     assert error.max() > 0.05 * FAST["gelu"].error
 
 
-def _exact_layer(sums: torch.Tensor, gain: torch.Tensor, offset: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    count = gain.numel()
-    return sums[:, :count].double() * gain + sums[:, count : count + 1].double() * offset + bias
+def _layer(sums: list[list[int]] | torch.Tensor, gain: float, error: float) -> torch.Tensor:
+    """Which rows of one channel are doubtful."""
+    one = torch.ones(1, dtype=torch.float64)
+    highest = torch.tensor(255.0, dtype=torch.float64)
+    return float64.layer(torch.as_tensor(sums), one * gain, None, one * 0.0, one * error, highest)[1]
 
 
-def test_codes_that_are_not_doubtful_are_those_of_float64() -> None:
-    generator = torch.Generator().manual_seed(0)
-    sums = torch.randint(-300_000, 300_000, (400, 65), generator=generator, dtype=torch.int32)
-    gain = torch.rand(64, generator=generator, dtype=torch.float64) * 1e-3
-    offset = torch.randn(64, generator=generator, dtype=torch.float64) * 1e-4
-    bias = torch.randn(64, generator=generator, dtype=torch.float64) * 50 + 100
-    zero = torch.zeros(1, 64, dtype=torch.int32)
-    error = float32.error_bound(5, float32.sum_of_magnitudes(bias, offset.abs() * 300_000))
-    codes, doubtful = float32.layer(
-        sums, zero.T, None, gain.float()[:, None], torch.tensor(0, dtype=torch.int32), offset.float()[:, None],
-        bias.float()[:, None], error.float()[:, None], torch.tensor(255.0),
-    )  # fmt: skip
-    codes = codes[:, :, 0]
-    t = _exact_layer(sums, gain, offset, bias)
-    expected = t.round().clamp(0, 255)
-    assert torch.equal(codes[~doubtful].double(), expected[~doubtful])
-    inside = (t > -0.4) & (t < 255.4)
-    assert 0 < doubtful[inside].double().mean() < 0.01
+def test_codes_that_are_not_doubtful_are_those_of_exact_arithmetic() -> None:
+    """Halves, thirds and sevenths of integers: every seventh row or so lies on a tie, or would but for rounding."""
+    sums = torch.arange(-4000, 4000, dtype=torch.int32)[:, None].repeat(1, 2)
+    sums[:, 1] = torch.arange(8000) % 5
+    highest = torch.tensor(255.0, dtype=torch.float64)
+    for numerator, denominator in ((1, 2), (1, 6), (1, 14), (3, 34)):
+        gain, offset, bias = (torch.tensor([v], dtype=torch.float64) for v in (numerator / denominator, 1 / 10, 0.3))
+        error = float64.error_bound(gain * 4000 + offset * 5 + bias)
+        codes, doubtful = float64.layer(sums, gain, offset, bias, error, highest)
+        ten = 10 * denominator  # everything is a multiple of 1 / ten
+        exact = sums[:, 0].long() * numerator * 10 + sums[:, 1].long() * denominator + 3 * denominator
+        twice = 2 * exact
+        tie = (twice % (2 * ten)) == ten
+        nearest = ((twice + ten) // (2 * ten)).clamp(0, 255)
+        assert torch.equal(doubtful, tie)
+        assert torch.equal(codes[~tie, 0].long(), nearest[~tie])
 
 
-def test_ties_are_doubtful() -> None:
-    sums = torch.tensor([[1, 0], [3, 0], [4, 0]], dtype=torch.int32)
-    none = torch.zeros(1, 1, dtype=torch.int32)
-    half = torch.tensor([[0.5]])
-    _, doubtful = float32.layer(
-        sums,
-        none,
-        None,
-        half,
-        torch.tensor(0, dtype=torch.int32),
-        None,
-        torch.zeros(1, 1),
-        torch.zeros(1, 1),
-        torch.tensor(255.0),
-    )
-    assert doubtful[:, 0].tolist() == [True, True, False]
+def test_values_nearer_to_a_tie_than_the_bound_are_doubtful() -> None:
+    assert _layer([[1, 0], [3, 0], [4, 0]], 0.5, 0.0).tolist() == [True, True, False]
+    assert _layer([[1, 0], [4, 0]], 0.5 - 2e-9, 1e-9).tolist() == [False, False]
+    assert _layer([[1, 0], [4, 0]], 0.5 - 2e-9, 3e-9).tolist() == [True, False]
 
 
-def test_values_that_float32_cannot_hold_are_doubtful() -> None:
-    sums = torch.tensor([[1, 0], [0, 0]], dtype=torch.int32)
-    none = torch.zeros(1, 1, dtype=torch.int32)
+def test_values_that_are_no_numbers_are_doubtful() -> None:
     for gain in (torch.inf, torch.nan):
-        _, doubtful = float32.layer(
-            sums, none, None, torch.tensor([[gain]]), torch.tensor(0, dtype=torch.int32), None,
-            torch.zeros(1, 1), torch.zeros(1, 1), torch.tensor(255.0),
-        )  # fmt: skip
-        assert doubtful.all()
+        assert _layer([[1, 0], [0, 0]], gain, 0.0).all()
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_tiles_are_settled_but_for_what_lies_on_a_tie(name: str) -> None:
+    """The second step of an activation function: float64 decides all but one number in some ten thousand."""
+    generator = torch.Generator().manual_seed(0)
+    sums = torch.randint(-3000, 3000, (500, 65), generator=generator, dtype=torch.int32)
+    gain = torch.rand((4, 16), generator=generator, dtype=torch.float64) * 1e-3
+    bias = torch.randn((4, 16), generator=generator, dtype=torch.float64)
+    scale, zero = 0.02, 9.0
+    error, relative = float64.activation_bound(name, gain * 3000 + bias.abs(), scale, zero)
+    rows, tiles = torch.arange(500), torch.arange(500) % 4
+    numbers = (torch.tensor(v, dtype=torch.float64) for v in (relative, 1 / scale, zero, 255.0))
+    codes, doubtful = float64.tiles_with_activation(sums, rows, tiles, gain, None, bias, error, *numbers, name)
+    x = sums[:, :64].reshape(500, 4, 16)[rows, tiles].double() * gain[tiles] + bias[tiles]
+    exact = torch.from_numpy(activation_function(name).function(x.numpy())) / scale + zero
+    expected = exact.round().clamp(0, 255)
+    assert torch.equal(codes[~doubtful].double(), expected[~doubtful])
+    assert doubtful.double().mean() < 1e-3

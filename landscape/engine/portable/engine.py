@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from landscape.engine.portable import operations
 from landscape.engine.portable.device import on_device
-from landscape.engine.portable.layers import Epilogue, Layer, layer_of, shaped, sums_of
+from landscape.engine.portable.layers import ActivationEpilogue, Epilogue, Layer, layer_of, shaped, sums_of
 from landscape.engine.portable.memory import keep_memory
 from landscape.engine.portable.products import LARGEST_DEPTH, PackedWeight, fastest, pack
 from landscape.engine.portable.target import Target, target
@@ -51,7 +51,7 @@ class Portable(Reference):
         keep_memory()
         self._way = fastest(device)
         self._packed: dict[str, PackedWeight] = {}
-        self._epilogues: dict[tuple[str, float, int], Epilogue] = {}
+        self._epilogues: dict[tuple[str, float, int], Epilogue | ActivationEpilogue] = {}
         self._targets: dict[str, Target] = {}
         self._constants: dict[str, Value] = {}
         readers = network.graph.consumers()
@@ -89,7 +89,7 @@ class Portable(Reference):
     @property
     def images_at_once(self) -> int:
         """How many images are best evaluated together: what a kernel costs whatever its size is shared among them."""
-        return 32 if self.device == "cpu" else 64
+        return 16 if self.device == "cpu" else 64
 
     def input(self, images: Tensor) -> Value:
         """The value of normalised images (N, C, H, W)."""
@@ -186,9 +186,11 @@ class Portable(Reference):
     def _run_layer(self, node: Node, x: Bytes, quantized: Node, steps: StepTable | None) -> Value:
         key = (node.name, x.scale, x.zero_point)
         if key not in self._epilogues:
-            function = quantized.attrs["function"] if steps is not None else None
-            layer = layer_of(self._weight(node), self.operand(node), x)
-            self._epilogues[key] = Epilogue(layer, self._target(quantized.name), function, steps)
+            layer, to = layer_of(self._weight(node), self.operand(node), x), self._target(quantized.name)
+            if steps is None:
+                self._epilogues[key] = Epilogue(layer, to)
+            else:
+                self._epilogues[key] = ActivationEpilogue(layer, to, quantized.attrs["function"], steps)
         epilogue = self._epilogues[key]
         codes = epilogue(sums_of(node, epilogue.layer, x))
         return self._target(quantized.name).value(shaped(node, x, codes))

@@ -41,9 +41,6 @@ _LARGEST_CODE = 256.0
 
 _SLACK = 2.0**-22
 
-LARGEST_NORM = 4096
-"""Channels for which LayerNorm's sums are exact in float32: 4096 (8 255)^2 splits into two sums below 2^24."""
-
 _Number = TypeVar("_Number", Tensor, float)
 
 
@@ -101,39 +98,6 @@ def _layer(
     return value if offset is None else value + (totals - row_base).to(torch.float32) * offset
 
 
-def layer(
-    sums: Tensor,
-    base: Tensor,
-    shift: Tensor | None,
-    gain: Tensor,
-    row_base: Tensor,
-    offset: Tensor | None,
-    bias: Tensor,
-    error: Tensor,
-    highest: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Codes of a linear layer or convolution from its integer sums.
-
-    The C channels are cut into tiles, so that little is computed anew for a doubtful code: parameters of channels have
-    the shape (tiles, tile), and every tile of a row is one row of the result.
-
-    Args:
-        sums: (rows, more than C): products of stored codes and weights; column C holds the sum of the row's codes.
-        base: int32 (tiles, tile), taken off the sums.
-        shift: int32 (tiles, tile) that multiplies the row's sum, or None.
-        gain: float32 (tiles, tile), in units of the output's scale.
-        row_base: int32 (), taken off the row's sum.
-        offset: float32 (tiles, tile) that multiplies the row's sum, or None.
-        bias: float32 (tiles, tile), the output's zero point added.
-        error: float32 (tiles, tile), bound of the error.
-        highest: float32 (), the largest code.
-
-    Returns:
-        Codes (rows, tiles, tile) and doubtful tiles (rows, tiles); see `_settled`.
-    """
-    return _settled(_layer(sums, base, shift, gain, row_base, offset, bias), error, highest)
-
-
 def layer_with_activation(
     sums: Tensor,
     base: Tensor,
@@ -186,107 +150,6 @@ def activation_bound(function: str, others: Tensor, scale: float, zero_point: fl
     f = FAST[function]
     relative = (5.25 * UNIT * f.slope + f.error + 3.25 * UNIT * f.slope) / scale
     return others * (2.0 * 5.25 * UNIT * f.slope / scale) + (3.25 * UNIT * zero_point + _SLACK), relative * 1.01
-
-
-def product(
-    sums: Tensor,
-    rows: Tensor | None,
-    columns: Tensor | None,
-    gain: Tensor,
-    zero: Tensor,
-    error: Tensor,
-    highest: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Codes of a product of activations.
-
-    Args:
-        sums: (G, R, C), integers.
-        rows: int32 (G, R, 1), added to them, or None.
-        columns: int32 (G, 1, C), taken off them, or None.
-        gain: float32 (), in units of the output's scale.
-        zero: float32 (), its zero point.
-        error: float32 (): 4 factors.
-        highest: float32 ().
-    """
-    integers = sums.to(torch.int32)
-    if rows is not None:
-        integers = integers + rows
-    if columns is not None:
-        integers = integers - columns
-    return _settled(integers.to(torch.float32) * gain + zero, error, highest)
-
-
-def total(
-    a: Tensor,
-    zero_a: Tensor,
-    gain_a: Tensor,
-    b: Tensor,
-    zero_b: Tensor,
-    gain_b: Tensor,
-    zero: Tensor,
-    error: Tensor,
-    highest: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Codes of a sum.
-
-    Args:
-        a: uint8 (X, R, C).
-        zero_a: float32 (), its zero point.
-        gain_a: float32 () or (C,): its scale (times factors) in units of the output's.
-        b: uint8, (X, R, C) or (1, R, C).
-        zero_b: ...
-        gain_b: ...
-        zero: float32 ().
-        error: float32 () or (C,): 4 factors (p, product, two sums; x is exact).
-        highest: float32 ().
-    """
-    first = (a.to(torch.float32) - zero_a) * gain_a
-    second = (b.to(torch.float32) - zero_b) * gain_b
-    return _settled(first + second + zero, error, highest)
-
-
-def requantized(
-    a: Tensor, zero_a: Tensor, gain: Tensor, zero: Tensor, error: Tensor, highest: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Codes under another quantizer, as in `total` with one term, of 3 factors; uint8 (R, C)."""
-    return _settled((a.to(torch.float32) - zero_a) * gain + zero, error, highest)
-
-
-def layer_norm(
-    codes: Tensor,
-    zero_point: Tensor,
-    factors: Tensor | None,
-    epsilon: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    error: Tensor,
-    highest: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Codes of a LayerNorm over the last axis; the formula of `landscape.quant.layer_norm.layer_norm`.
-
-    Args:
-        codes: uint8 (R, D), D at most `LARGEST_NORM`.
-        zero_point: float32 ().
-        factors: float32 (D,), powers of two up to 8, or None.
-        epsilon: float64 (), eps D^2 / scale^2.
-        weight: float32 (D,), in units of the output's scale.
-        bias: float32 (D,), the output's zero point added.
-        error: float32 (D,): 5 factors (1 / sqrt, weight, two products, the sum).
-        highest: float32 ().
-    """
-    channels = codes.shape[-1]
-    c = codes.to(torch.float32) - zero_point
-    if factors is not None:
-        c = c * factors
-    # All integers below are exact: |c| <= 2040, sums of c below 2^23; squares (below 2^22) are summed in two parts.
-    ones = c.sum(-1, keepdim=True)
-    squares = c * c
-    high = torch.floor(squares * 2.0**-12)
-    low = squares - high * 4096.0
-    second = high.sum(-1, keepdim=True).double() * 4096.0 + low.sum(-1, keepdim=True).double()
-    spread = second * channels - ones.double() * ones.double()
-    inverse = (1.0 / torch.sqrt(spread + epsilon)).to(torch.float32)
-    return _settled((c * channels - ones) * inverse * weight + bias, error, highest)
 
 
 def softmax(codes: Tensor, powers: Tensor, inverse: Tensor, zero: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from landscape.engine.portable import float32
+from landscape.engine.portable import float32, float64
 from landscape.engine.portable.activations import FAST
 from landscape.engine.portable.compiling import compiled
-from landscape.engine.portable.float32 import activation_bound, error_bound, sum_of_magnitudes
 from landscape.engine.portable.products import PackedWeight, multiply
 from landscape.engine.portable.target import Target, settle, tile_of
 from landscape.engine.portable.values import Bytes
@@ -19,8 +18,9 @@ from landscape.graph import Node
 from landscape.quant.network import WeightOperand
 from landscape.quant.steps import StepTable
 
-_layer = compiled(float32.layer)
+_layer = compiled(float64.layer)
 _layer_with_activation = compiled(float32.layer_with_activation)
+_tiles_with_activation = compiled(float64.tiles_with_activation)
 
 
 @dataclass(frozen=True)
@@ -101,71 +101,142 @@ def layer_of(weight: PackedWeight, operand: WeightOperand, x: Bytes) -> Layer:
     )
 
 
-class Epilogue:
-    """From the sums of a layer to the codes of its quantizer: float32 parameters, and float64 for what is doubtful.
+class Folded:
+    """A layer's value from packed sums with few operations: sums * gain + totals * offset + bias, float64.
+
+    Zero points, and the shift of weights that did not fit into int8, are folded into the offset and the bias.
 
     Args:
         layer: The layer.
-        target: Its quantizer, or that of the activation function behind it.
-        function: Name of that activation function.
-        steps: Its step table.
+        unit: Scale in whose units the value is, float64 () or (C,).
+        zero: Added to it.
+
+    Attributes:
+        gain, offset, bias: float64 (C,); the offset None where it is 0.
+        magnitudes: float64 (C,), bound of the sum of all magnitudes that go into the value.
     """
 
-    def __init__(self, layer: Layer, target: Target, function: str | None, steps: StepTable | None) -> None:
-        self.layer, self.target, self.function, self.steps = layer, target, function, steps
-        self.tile = tile_of(layer.channels)
-        unit = target.scale if function is None else torch.ones_like(target.scale)
-        bias = torch.zeros_like(layer.gain) if layer.bias is None else layer.bias
-        bias = bias / unit + (target.zero_point if function is None else 0.0)
-        shift, offset = layer.weight.shift, layer.offset
-        others = torch.zeros_like(bias) if offset is None else (offset / unit).abs() * layer.largest_total
-        relative = 0.0
-        if function is None:
-            error = error_bound(5, sum_of_magnitudes(bias, others))
-        elif function in FAST:
-            error, relative = activation_bound(function, bias.abs() + others, target.step, float(target.zero_point))
-        else:
-            error = others
-
-        def tiled(vector: Tensor) -> Tensor:
-            return vector.reshape(-1, self.tile).contiguous()
-
-        self._parameters = (
-            tiled(layer.base),
-            None if shift is None else tiled(shift),
-            tiled((layer.gain / unit).float()),
-            layer.row_base,
-            None if offset is None else tiled((offset / unit).float()),
-            tiled(bias.float()),
-            tiled(error.float()),
+    def __init__(self, layer: Layer, unit: Tensor, zero: Tensor | float) -> None:
+        bias = torch.zeros_like(layer.gain) if layer.bias is None else layer.bias / unit
+        shift, gain = layer.weight.shift, layer.gain / unit
+        none = torch.zeros_like(gain)
+        # integers = sums - base + totals * shift; value = integers * gain + (totals - row_base) * offset + bias
+        of_shift = none if shift is None else shift * gain
+        of_totals = none if layer.offset is None else layer.offset / unit
+        taken = (layer.base * gain, layer.row_base * of_totals)
+        self.gain, self.bias = gain, bias + zero - taken[0] - taken[1]
+        self.offset = None if shift is None and layer.offset is None else of_shift + of_totals
+        parts = (
+            gain.abs() * (layer.depth * 255.0 * 255.0),
+            (of_shift.abs() + of_totals.abs()) * (layer.depth * 255.0),
+            taken[0].abs(),
+            taken[1].abs(),
+            bias.abs() + zero,
         )
-        self._relative = target.number(relative)
+        self.magnitudes = torch.stack(parts).sum(0)
+
+
+class Epilogue:
+    """From the sums of a layer to the codes of its quantizer.
+
+    Args:
+        layer: The layer.
+        target: Its quantizer.
+    """
+
+    def __init__(self, layer: Layer, target: Target) -> None:
+        self.layer, self.target = layer, target
+        folded = Folded(layer, target.scale, target.zero_point)
+        error = float64.error_bound(folded.magnitudes)
+        self._parameters = (folded.gain, folded.offset, folded.bias, error, target.highest64)
 
     def __call__(self, sums: Tensor) -> Tensor:
         """Codes uint8 (rows, C)."""
-        fast = self._fast(sums)
+        fast = _layer(sums, *self._parameters)
         if fast is None:
-            return self._codes(self.layer.value(sums), None)
+            return self.target.exact(self.layer.value(sums))
+        return settle(fast, lambda where: self.target.exact(self.layer.value(sums[where[0]])))
+
+
+class ActivationEpilogue:
+    """From the sums of a layer to the codes of the activation function behind it.
+
+    Three steps, each for what the one before does not decide: float32 for everything; float64 for tiles of channels
+    with a number near a tie; the step table, as in the reference, for the numbers among these that are nearer still.
+
+    Args:
+        layer: The layer.
+        target: The quantizer of the activation function.
+        function: Name of the activation function.
+        steps: Its step table.
+    """
+
+    def __init__(self, layer: Layer, target: Target, function: str, steps: StepTable) -> None:
+        self.layer, self.target, self.function, self.steps = layer, target, function, steps
+        self.tile = tile_of(layer.channels)
+        if function in FAST:
+            self._fast32, self._fast64 = self._parameters32(), self._parameters64()
+
+    def _parameters32(self) -> tuple[Tensor | None, ...]:
+        layer, target = self.layer, self.target
+        bias = torch.zeros_like(layer.gain) if layer.bias is None else layer.bias
+        others = torch.zeros_like(bias) if layer.offset is None else layer.offset.abs() * layer.largest_total
+        zero = float(target.zero_point)
+        error, relative = float32.activation_bound(self.function, bias.abs() + others, target.step, zero)
+        return (
+            self._tiled(layer.base),
+            None if layer.weight.shift is None else self._tiled(layer.weight.shift),
+            self._tiled(layer.gain.float()),
+            layer.row_base,
+            None if layer.offset is None else self._tiled(layer.offset.float()),
+            self._tiled(bias.float()),
+            self._tiled(error.float()),
+            target.number(relative),
+            target.inverse,
+            target.zero,
+            target.highest,
+        )
+
+    def _parameters64(self) -> tuple[Tensor | None, ...]:
+        target = self.target
+        folded = Folded(self.layer, torch.ones_like(target.scale), 0.0)
+        zero = float(target.zero_point)
+        error, relative = float64.activation_bound(self.function, folded.magnitudes, target.step, zero)
+        return (
+            self._tiled(folded.gain),
+            None if folded.offset is None else self._tiled(folded.offset),
+            self._tiled(folded.bias),
+            self._tiled(error),
+            torch.tensor(relative, dtype=torch.float64, device=error.device),
+            1.0 / target.scale,
+            target.zero_point,
+            target.highest64,
+        )
+
+    def _tiled(self, vector: Tensor) -> Tensor:
+        return vector.reshape(-1, self.tile).contiguous()
+
+    def __call__(self, sums: Tensor) -> Tensor:
+        """Codes uint8 (rows, C)."""
+        fast = _layer_with_activation(sums, *self._fast32, self.function) if self.function in FAST else None
+        if fast is None:
+            return self._codes(self.layer.value(sums))
+        return settle(fast, lambda where: self._of_tiles(sums, *where)).reshape(sums.shape[0], -1)
+
+    def _of_tiles(self, sums: Tensor, rows: Tensor, tiles: Tensor) -> Tensor:
+        """Codes (n, tile) of n tiles."""
+        fast = _tiles_with_activation(sums, rows, tiles, *self._fast64, self.function)
+        if fast is None:
+            return self._codes(self.layer.value(sums, (rows, tiles), self.tile))
 
         def exact(where: tuple[Tensor, ...]) -> Tensor:
-            return self._codes(self.layer.value(sums, where, self.tile), where[1])
+            which, channel = where
+            return self._codes(self.layer.value(sums, (rows[which], tiles[which] * self.tile + channel))).squeeze(1)
 
-        return settle(fast, exact).reshape(sums.shape[0], -1)
+        return settle(fast, exact)
 
-    def _fast(self, sums: Tensor) -> tuple[Tensor, Tensor] | None:
-        t, found = self.target, None
-        if self.function is None:
-            found = _layer(sums, *self._parameters, t.highest)
-        elif self.function in FAST:
-            found = _layer_with_activation(
-                sums, *self._parameters, self._relative, t.inverse, t.zero, t.highest, self.function
-            )
-        return found
-
-    def _codes(self, value: Tensor, tiles: Tensor | None) -> Tensor:
-        if self.steps is not None:
-            return self.steps(value.contiguous()).to(torch.uint8)
-        return self.target.exact(value, tiles)
+    def _codes(self, value: Tensor) -> Tensor:
+        return self.steps(value.contiguous()).to(torch.uint8)
 
 
 def rows_of(node: Node, x: Bytes) -> Tensor:

@@ -9,19 +9,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from landscape.engine.portable import float32
+from landscape.engine.portable import float32, float64
 from landscape.engine.portable.compiling import compiled
-from landscape.engine.portable.float32 import error_bound, sum_of_magnitudes
+from landscape.engine.portable.float64 import error_bound
 from landscape.engine.portable.products import FLOAT, LARGEST_DEPTH, UNSIGNED, exact_float, less_128, multiply_pairs
 from landscape.engine.portable.target import Target, settle
 from landscape.engine.portable.values import Bytes
 from landscape.quant.layer_norm import layer_norm as exact_layer_norm
 from landscape.quant.softmax import MAX_TOKENS, SoftmaxTable, uniform_softmax
 
-_product = compiled(float32.product)
-_total = compiled(float32.total)
-_requantized = compiled(float32.requantized)
-_layer_norm = compiled(float32.layer_norm)
+_product = compiled(float64.product)
+_total = compiled(float64.total)
+_requantized = compiled(float64.requantized)
+_layer_norm = compiled(float64.layer_norm)
 _softmax = compiled(float32.softmax)
 _row_sums = compiled(float32.row_sums)
 
@@ -37,8 +37,9 @@ def product(a: Bytes, b: Bytes, scale: float, target: Target, way: str) -> Tenso
     step = a.scale * b.scale * scale
 
     def parameters() -> tuple[Tensor, ...]:
-        error = error_bound(4, sum_of_magnitudes(target.zero_point)).float()
-        return target.number(step / target.step), target.zero, error, target.highest
+        gain = torch.tensor(step / target.step, dtype=torch.float64, device=sums.device)
+        error = error_bound(gain * (2.0 * depth * 255.0 * 255.0) + target.zero_point)
+        return gain, target.zero_point, error, target.highest64
 
     fast = _product(sums, rows, columns, *target.once(("product", step), None, parameters))
     if fast is None:
@@ -98,15 +99,14 @@ def total(a: Bytes, b: Bytes, target: Target) -> Tensor | None:
         return None
 
     def parameters() -> tuple[Tensor, ...]:
-        zero_a, gain_a, most_a = _term(a, target)
-        zero_b, gain_b, most_b = _term(b, target)
-        from_one = sum_of_magnitudes(target.zero_point, torch.minimum(most_a, most_b))
-        error = error_bound(4, torch.minimum(most_a + most_b + target.zero_point, from_one)).float()
-        return zero_a, gain_a, zero_b, gain_b, target.zero, error, target.highest
+        gain_a, zero_a, most_a = _term(a, target)
+        gain_b, zero_b, most_b = _term(b, target)
+        zero = target.zero_point - zero_a - zero_b
+        return gain_a, gain_b, zero, error_bound(most_a + most_b + target.zero_point), target.highest64
 
     key = ("total", a.scale, a.zero_point, id(a.factors), b.scale, b.zero_point, id(b.factors))
-    zero_a, gain_a, zero_b, gain_b, *others = target.once(key, (a.factors, b.factors), parameters)
-    fast = _total(first, zero_a, gain_a, second, zero_b, gain_b, *others)
+    gain_a, gain_b, *others = target.once(key, (a.factors, b.factors), parameters)
+    fast = _total(first, gain_a, second, gain_b, *others)
     if fast is None:
         codes = target.exact(_value(a, first) + _value(b, second))
     else:
@@ -131,11 +131,11 @@ def _in_rows(codes: Tensor, last: bool) -> tuple[Tensor | None, tuple[int, ...] 
 
 
 def _term(x: Bytes, target: Target) -> tuple[Tensor, Tensor, Tensor]:
-    """Zero point and gain, float32, and the largest magnitude of their term, float64."""
-    step = x.scale / target.scale
+    """Gain of codes in units of the target's, what the zero point takes off, and the most that both amount to."""
+    gain = x.scale / target.scale
     if x.factors is not None:
-        step = step * x.factors
-    return target.number(x.zero_point), step.float(), step * max(x.zero_point, 255 - x.zero_point)
+        gain = gain * x.factors.double()
+    return gain, gain * x.zero_point, gain * (255.0 + x.zero_point)
 
 
 def _value(x: Bytes, codes: Tensor) -> Tensor:
@@ -150,8 +150,8 @@ def requantized(x: Bytes, target: Target) -> Tensor | None:
     rows = x.codes.reshape(-1, x.codes.shape[-1])
 
     def parameters() -> tuple[Tensor, ...]:
-        zero, gain, most = _term(x, target)
-        return zero, gain, target.zero, error_bound(3, most + target.zero_point).float(), target.highest
+        gain, zero, most = _term(x, target)
+        return gain, target.zero_point - zero, error_bound(most + target.zero_point), target.highest64
 
     fast = _requantized(rows, *target.once(("requantized", x.scale, x.zero_point), None, parameters))
     codes = (
@@ -165,7 +165,7 @@ def requantized(x: Bytes, target: Target) -> Tensor | None:
 def layer_norm(x: Bytes, weight: Tensor, bias: Tensor, eps: float, target: Target) -> Tensor | None:
     """Codes of a float LayerNorm over the last axis."""
     channels = x.codes.shape[-1]
-    if channels > float32.LARGEST_NORM or target.factors is not None:
+    if channels > float64.LARGEST_NORM or target.factors is not None:
         return None
     rows = x.codes.reshape(-1, channels)
     scale = torch.tensor(x.scale, dtype=torch.float64)
@@ -176,14 +176,15 @@ def layer_norm(x: Bytes, weight: Tensor, bias: Tensor, eps: float, target: Targe
         return exact_layer_norm(integers, scale, weight.double(), bias.double(), eps)
 
     def parameters() -> tuple[Tensor, ...]:
-        shift = bias.double() / target.scale + target.zero_point
+        gain, shift = weight.double() / target.scale, bias.double() / target.scale
+        largest = gain.abs() * channels**0.5  # no number of a row is farther from its mean, in standard deviations
         return (
             target.number(x.zero_point),
             (eps * channels**2 / (scale * scale)).to(rows.device),
-            (weight.double() / target.scale).float(),
-            shift.float(),
-            error_bound(5, sum_of_magnitudes(shift)).float(),
-            target.highest,
+            gain,
+            shift + target.zero_point,
+            error_bound(largest + shift.abs() + target.zero_point),
+            target.highest64,
         )
 
     key = ("layer_norm", x.scale, x.zero_point, id(weight), id(bias), eps)

@@ -27,6 +27,7 @@ class Target:
         inverse: float32 (), 1 / step.
         zero: float32 ().
         highest: float32 (), the largest code.
+        highest64: The same in float64.
         prepared: What kernels have prepared for values of some scale, see `once`.
     """
 
@@ -38,6 +39,7 @@ class Target:
     inverse: Tensor
     zero: Tensor
     highest: Tensor
+    highest64: Tensor
     prepared: dict[Any, tuple[Any, tuple[Tensor, ...]]] = field(default_factory=dict, compare=False, repr=False)
 
     def once(self, key: Any, kept: Any, make: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
@@ -81,6 +83,7 @@ def target(quantizer: ActivationQuantizer) -> Target:
         inverse=(1.0 / quantizer.scale).float(),
         zero=quantizer.zero_point.float(),
         highest=torch.tensor(float(code_range.qmax), device=device),
+        highest64=torch.tensor(float(code_range.qmax), dtype=torch.float64, device=device),
     )
 
 
@@ -88,7 +91,7 @@ def settle(fast: tuple[Tensor, Tensor], exact: Callable[[tuple[Tensor, ...]], Te
     """Codes, the doubtful rows among them computed anew.
 
     Args:
-        fast: Codes (..., C) and doubtful rows (...), as the kernels of `float32` return them.
+        fast: Codes (..., C) and doubtful rows (...), as the kernels of `float32` and `float64` return them.
         exact: Codes (n, C) of n rows, given by the index of each along the leading axes.
 
     Returns:

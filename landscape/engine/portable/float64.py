@@ -1,0 +1,237 @@
+"""Codes from float64 arithmetic that a compiler may arrange as it likes, with the rows that it does not decide.
+
+A compiled kernel may contract a * b + c to one rounding, divide by multiplying with a reciprocal, and sum in another
+order; parameters are folded together beforehand, so that little is left to do for every number. So a kernel's t = value
+/ scale + zero point differs from what the reference computes by a few roundings. It is given a bound e >= |t - t'|:
+where t lies farther than e from every tie k + 1/2, both round to the same code. Rows in which some t does not are
+returned as *doubtful*, and computed again as the reference does; since e is about 10^-10, there are next to none but in
+networks whose values lie on ties exactly.
+
+The bound. u = 2^-53 is float64's unit roundoff. Both t and t' are sums of terms x p with exact integers x. In either, a
+term is multiplied by no more than 10 factors 1 + d, |d| <= u, in any arrangement: below, the parameter p carries at
+most 4 (it is a product or quotient of up to three numbers, or a sum of two such), its product with x 1 and the sums
+behind it 2; LayerNorm's 1 / sqrt carries 3 and its two products 2 more. In the reference (sums times scale, plus totals
+times offset, plus bias, over scale, plus zero point; or LayerNorm's formula, then the last two) it is at most 8. So
+|t - t'| <= 20 u M, where M bounds the sum of the terms' magnitudes, and `error_bound` takes 24 u M for the rounding of
+M and of e, and an absolute `_SLACK` for the rounding of |t - round(t)| + e where it matters, below 1.
+
+In float64 nothing depends on how close a bound M is: where parameters are folded, M is the sum of what each part can be
+at most. Parameters so large that t is infinite or NaN make the row doubtful, as no comparison with them holds.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from landscape.engine.portable.activations import FAST
+
+UNIT = 2.0**-53
+
+_FACTORS = 24.0
+
+_SLACK = 2.0**-50
+
+LARGEST_NORM = 4096
+"""Channels for which LayerNorm's sums are exact in float32: 4096 (8 255)^2 splits into two sums below 2^24."""
+
+
+def error_bound(magnitudes: Tensor) -> Tensor:
+    """Bound e of the error, from the sum of the terms' magnitudes in units of the output's scale; float64."""
+    return magnitudes * (_FACTORS * UNIT) + _SLACK
+
+
+def nearest_codes(t: Tensor, error: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes uint8, and |t - round(t)| + e."""
+    nearest = torch.round(t)
+    far = (t - nearest).abs() + error
+    nearest = torch.where(nearest > 0.0, nearest, 0.0)  # clamp would look for NaN
+    nearest = torch.where(nearest < highest, nearest, highest)
+    return nearest.to(torch.float32).to(torch.uint8), far  # straight from float64 to uint8 is slow
+
+
+def settled(t: Tensor, error: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes uint8 (..., C), and which rows are doubtful, bool (...).
+
+    Args:
+        t: float64 (..., C).
+        error: float64, of a shape that fits.
+        highest: float64 (), the largest code.
+    """
+    codes, far = nearest_codes(t, error, highest)
+    return codes, ~(far.amax(-1) < 0.5)  # `amax` passes NaN on
+
+
+def value_of(sums: Tensor, gain: Tensor, offset: Tensor | None, bias: Tensor) -> Tensor:
+    """A layer's value: gain * sums + offset * totals + bias; see `layer`."""
+    outputs = gain.shape[-1]
+    value: Tensor = sums[:, :outputs].to(torch.float64) * gain + bias
+    return value if offset is None else value + sums[:, outputs : outputs + 1].to(torch.float64) * offset
+
+
+def layer(
+    sums: Tensor, gain: Tensor, offset: Tensor | None, bias: Tensor, error: Tensor, highest: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Codes of a linear layer or convolution from its integer sums.
+
+    Args:
+        sums: (rows, more than C): products of stored codes and weights; column C holds the sum of the row's codes.
+        gain: float64 (C,), in units of the output's scale.
+        offset: float64 (C,) that multiplies the row's sum, or None.
+        bias: float64 (C,): the bias, the output's zero point, and what the zero points of inputs and weights take off.
+        error: float64 (C,).
+        highest: float64 (), the largest code.
+
+    Returns:
+        Codes (rows, C) and doubtful rows (rows,); see `settled`.
+    """
+    return settled(value_of(sums, gain, offset, bias), error, highest)
+
+
+def tiles_with_activation(
+    sums: Tensor,
+    rows: Tensor,
+    tiles: Tensor,
+    gain: Tensor,
+    offset: Tensor | None,
+    bias: Tensor,
+    error: Tensor,
+    relative: Tensor,
+    inverse: Tensor,
+    zero: Tensor,
+    highest: Tensor,
+    function: str,
+) -> tuple[Tensor, Tensor]:
+    """Codes of an activation function of a layer's value, for some tiles of channels.
+
+    Args:
+        sums: As in `layer`.
+        rows: int64 (n,), rows of the tiles.
+        tiles: int64 (n,), their number along the channels.
+        gain: float64 (tiles, tile), in the layer's own unit.
+        offset: float64 (tiles, tile) or None.
+        bias: float64 (tiles, tile), without the output's zero point.
+        error: float64 (tiles, tile); the error's bound is error + relative |x|, see `activation_bound`.
+        relative: float64 ().
+        inverse: float64 (), 1 / scale of the output.
+        zero: float64 (), its zero point.
+        highest: float64 ().
+        function: Name of one of `FAST`.
+
+    Returns:
+        Codes (n, tile) and doubtful numbers (n, tile).
+    """
+    count, tile = gain.shape
+    outputs = count * tile
+    integers = sums[:, :outputs].unflatten(-1, (count, tile))[rows, tiles]  # type: ignore[no-untyped-call]
+    x = integers.to(torch.float64) * gain[tiles] + bias[tiles]
+    if offset is not None:
+        x = x + sums[:, outputs][rows].to(torch.float64).unsqueeze(-1) * offset[tiles]
+    t = FAST[function].function(x) * inverse + zero
+    codes, far = nearest_codes(t, error[tiles] + x.abs() * relative, highest)
+    return codes, ~(far < 0.5)
+
+
+def activation_bound(function: str, magnitudes: Tensor, scale: float, zero_point: float) -> tuple[Tensor, float]:
+    """Bounds E and R: |t - t'| <= E + R |x| for an activation function f of a layer's value x.
+
+    The error of x, 24 u M, enters t through f's steepest slope L; f computed in float64 is at least as near to the true
+    one as in float32; f(x) / scale + zero point has 4 factors more here and there, in terms of at most L |x| / scale
+    (f is 0 at 0) and the zero point.
+
+    Args:
+        function: Name of one of `FAST`.
+        magnitudes: float64 (C,), M of x.
+        scale: Of the output.
+        zero_point: Of the output.
+    """
+    f = FAST[function]
+    relative = (f.error + 8.0 * UNIT * f.slope) / scale * 1.01
+    return magnitudes * (_FACTORS * UNIT * f.slope / scale) + (8.0 * UNIT * zero_point + _SLACK), relative
+
+
+def product(
+    sums: Tensor,
+    rows: Tensor | None,
+    columns: Tensor | None,
+    gain: Tensor,
+    zero: Tensor,
+    error: Tensor,
+    highest: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Codes of a product of activations.
+
+    Args:
+        sums: (G, R, C), integers.
+        rows: int32 (G, R, 1), added to them, or None.
+        columns: int32 (G, 1, C), taken off them, or None.
+        gain: float64 (), in units of the output's scale.
+        zero: float64 (), its zero point.
+        error: float64 ().
+        highest: float64 ().
+    """
+    integers = sums.to(torch.int32)
+    if rows is not None:
+        integers = integers + rows
+    if columns is not None:
+        integers = integers - columns
+    return settled(integers.to(torch.float64) * gain + zero, error, highest)
+
+
+def total(
+    a: Tensor, gain_a: Tensor, b: Tensor, gain_b: Tensor, zero: Tensor, error: Tensor, highest: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Codes of a sum.
+
+    Args:
+        a: uint8 (X, R, C).
+        gain_a: float64 () or (C,): its scale (times factors) in units of the output's.
+        b: uint8, (X, R, C) or (1, R, C).
+        gain_b: ...
+        zero: float64 () or (C,): the output's zero point, less what those of a and b take off.
+        error: float64 () or (C,).
+        highest: float64 ().
+    """
+    return settled(a.to(torch.float64) * gain_a + b.to(torch.float64) * gain_b + zero, error, highest)
+
+
+def requantized(a: Tensor, gain: Tensor, zero: Tensor, error: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes under another quantizer, as in `total` with one term; uint8 (R, C)."""
+    return settled(a.to(torch.float64) * gain + zero, error, highest)
+
+
+def layer_norm(
+    codes: Tensor,
+    zero_point: Tensor,
+    factors: Tensor | None,
+    epsilon: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    error: Tensor,
+    highest: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Codes of a LayerNorm over the last axis; the formula of `landscape.quant.layer_norm.layer_norm`.
+
+    Args:
+        codes: uint8 (R, D), D at most `LARGEST_NORM`.
+        zero_point: float32 ().
+        factors: float32 (D,), powers of two up to 8, or None.
+        epsilon: float64 (), eps D^2 / scale^2.
+        weight: float64 (D,), in units of the output's scale.
+        bias: float64 (D,), the output's zero point added.
+        error: float64 (D,).
+        highest: float64 ().
+    """
+    channels = codes.shape[-1]
+    c = codes.to(torch.float32) - zero_point
+    if factors is not None:
+        c = c * factors
+    # All integers below are exact: |c| <= 2040, sums of c below 2^23; squares (below 2^22) are summed in two parts.
+    ones = c.sum(-1, keepdim=True)
+    squares = c * c
+    high = torch.floor(squares * 2.0**-12)
+    low = squares - high * 4096.0
+    second = high.sum(-1, keepdim=True).double() * 4096.0 + low.sum(-1, keepdim=True).double()
+    spread = second * channels - ones.double() * ones.double()
+    inverse = 1.0 / torch.sqrt(spread + epsilon)
+    return settled((c * channels - ones).to(torch.float64) * inverse * weight + bias, error, highest)
