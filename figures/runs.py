@@ -23,6 +23,7 @@ from figures.command_line import INTERRUPTED, Parser, add_place, place_of, run_s
 from figures.packing import keep
 from figures.places import CACHE, HERE, HOME, SHOWN_DATA, Place, shared_data
 from landscape.errors import UserError
+from landscape.store import RunStore
 
 RESULTS = HERE.parent / "benchmarks" / "results"
 
@@ -166,9 +167,17 @@ def scan_words(name: str, data: Path | str, images: int | None = None) -> list[s
 
 def _rerun_scan(name: str, place: Place, images: int | None) -> Path:
     folder = _meanwhile(name, place, images)
-    landscape = str(Path(sys.executable).with_name("landscape"))
-    _run([landscape, "scan", *scan_words(name, shared_data(), images), "--out", str(folder), "--resume"])
+    if not _finished(folder):
+        landscape = str(Path(sys.executable).with_name("landscape"))
+        _run([landscape, "scan", *scan_words(name, shared_data(), images), "--out", str(folder), "--resume"])
     return keep(folder, place.kept / f"{name}.sqlite.xz")
+
+
+def _finished(folder: Path) -> bool:
+    if not RunStore.exists(folder):
+        return False
+    with RunStore.open(folder) as store:
+        return store.status == "finished"
 
 
 def _meanwhile(name: str, place: Place, images: int | None) -> Path:

@@ -120,7 +120,7 @@ def summary_lines(surface: Surface) -> list[str]:
 
 
 def _number(value: float | None, text: Any) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value * text.factor:.{text.decimals}f}"
+    return "-" if value is None or math.isnan(value) else f"{value * text.factor:z.{text.decimals}f}"
 
 
 def aligned(rows: Iterable[Sequence[str]]) -> list[str]:

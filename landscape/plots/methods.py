@@ -63,6 +63,8 @@ class Look:
 
 _KNOWN: Mapping[str, Look] = {
     "evolq": Look("#D55E00", "o", "-"),
+    "evolq (ours)": Look("#D55E00", "o", "-"),
+    "evolq (released)": Look("#D55E00", "D", "--"),
     "random": Look("#7A7A7A", "X", ":"),
     "omse": Look("#000000", "*", "--"),
     "start": Look("#000000", "P", ":"),
@@ -71,6 +73,10 @@ _KNOWN: Mapping[str, Look] = {
     "sgd": Look("#56B4E9", "D", "-"),
     "spsa": Look("#56B4E9", "D", "--"),
     "hessian": Look("#CC79A7", "^", "-"),
+    "hessian (tokens)": Look("#CC79A7", "^", "-"),
+    "hessian (inputs)": Look("#CC79A7", "P", "--"),
+    "hessian (diagonal)": Look("#CC79A7", ">", "-."),
+    "ptq4vit": Look("#000000", "v", "-"),
     "newton": Look("#CC79A7", "^", "--"),
     "fisher": Look("#CC79A7", "^", ":"),
     "cmaes": Look("#009E73", "v", "-"),
@@ -83,15 +89,15 @@ _KNOWN: Mapping[str, Look] = {
 def looks(names: Iterable[str]) -> dict[str, Look]:
     """A look for each method of a picture, all different.
 
-    A known method always has the same one, and so has ``evolq (released)``: the colour of ``evolq``, and a line of its
-    own where ``evolq`` is in the same picture. Any other name gets one that depends on its letters, or the next free
-    one where two of a picture would meet.
+    A known method always has the same one, and so has a known preset such as ``evolq (released)``. Any other preset
+    has its method's colour, and a line of its own where the two are in one picture. Any other name gets a look that
+    depends on its letters, or the next free one where two of a picture would meet.
 
     Args:
         names: Of methods, or of methods with a preset behind them.
     """
     found: dict[str, Look] = {}
-    for name in dict.fromkeys(names):
+    for name in sorted(dict.fromkeys(names), key=lambda name: _key(name) not in _KNOWN):
         wanted = _wanted(name)
         while wanted in found.values():
             wanted = _next(wanted)
@@ -100,13 +106,18 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
 
 
 def _wanted(name: str) -> Look:
-    key = name.casefold().replace("_", "-").strip()
-    base = key.split("(")[0].split("/")[0].split(",")[0].strip()
+    key = _key(name)
+    base = key.split("(")[0].split("/")[0].strip()
     look = _KNOWN.get(key) or _KNOWN.get(base)
     if look is not None:
         return look
     number = zlib.crc32(key.encode())
     return Look(_PALETTE[number % len(_PALETTE)], _MARKERS[number // 16 % len(_MARKERS)], _LINES[0])
+
+
+def _key(name: str) -> str:
+    """A name as `_KNOWN` has it, without "selected on the test set" behind it."""
+    return name.casefold().replace("_", "-").split(",")[0].strip()
 
 
 def _next(look: Look) -> Look:

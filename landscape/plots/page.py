@@ -14,32 +14,12 @@ from landscape.plots.info import SurfaceInfo, ValueText, percent, value_text, wr
 from landscape.plots.paper import draw_surface
 from landscape.plots.runs import Run
 from landscape.plots.screen import draw_surface_interactive
+from landscape.plots.screen.shell import page_around
 from landscape.plots.style import DPI
 from landscape.plots.titles import image_words
 from landscape.roughness.text import number
 from landscape.surface import BETTER, Surface
 from landscape.trajectory import Trajectory
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ font-family: "Open Sans", verdana, arial, sans-serif; max-width: 920px; margin: 1em auto; color: #2a3f5f; }}
-.notes {{ font-size: 14px; line-height: 1.5; margin: 0 1em 2em; }}
-.table {{ overflow-x: auto; }}
-td, th {{ text-align: right; padding: 0.1em 0.6em; font-variant-numeric: tabular-nums; }}
-td:first-child, th:first-child {{ text-align: left; padding-left: 0; }}
-</style>
-</head>
-<body>
-{figure}
-<div class="notes">{notes}</div>
-</body>
-</html>
-"""
 
 
 def save_surface(info: SurfaceInfo, folder: str | Path) -> list[Path]:
@@ -70,10 +50,7 @@ def save_surface(info: SurfaceInfo, folder: str | Path) -> list[Path]:
 
 def surface_page(info: SurfaceInfo) -> str:
     """A self-contained page: the interactive picture, plotly.js included, and how to read it."""
-    figure = draw_surface_interactive(info, next(iter(info.values)))
-    config = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": ""}  # nothing leaves the page
-    body = figure.to_html(full_html=False, include_plotlyjs=True, include_mathjax=False, config=config)
-    return _PAGE.format(title=html.escape(info.title), figure=body, notes=_notes(info))
+    return page_around(draw_surface_interactive(info, next(iter(info.values))), info.title, _notes(info))
 
 
 def summary_html(surface: Surface) -> str:
@@ -135,7 +112,7 @@ def _summary_row(surface: Surface, name: str) -> str:
         ends = [surface.best(name), surface.worst(name)] if name in BETTER else []
         numbers += [end.values[name] * text.factor for end in ends] or [np.nan, np.nan]
         numbers.append(surface.spread(name)["sd"] * text.factor)
-    written = [f"{number:.{text.decimals}f}" if np.isfinite(number) else "" for number in numbers]
+    written = [f"{number:z.{text.decimals}f}" if np.isfinite(number) else "" for number in numbers]
     return _row((html.escape(text.label), *written))
 
 
@@ -154,7 +131,7 @@ def _notes(info: SurfaceInfo) -> str:
         "moved scales. Zero, the cross, is the calibrated network.",
         f"<b>Values.</b> Means over the {html.escape(info.images_are)} images. The code-flip rate is the share of "
         "integer codes that differ from the centre's. infoNCE compares the logits with the float network's and "
-        "is shown times 2T. Lower is better for both losses, higher for top-1.",
+        "is shown times 2T. Lower is better for losses, higher for top-1.",
     ]
     if any(shown.low is not None for shown in info.values.values()):
         kind = f"{html.escape(info.images_are)} images"

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from landscape.errors import UserError
-from landscape.plots.screen.dress import CONFIG
+from landscape.plots.screen.shell import page_around
 from landscape.plots.style import DPI
 
 Writer = Callable[[Path], object]
@@ -67,8 +67,7 @@ class Picture:
             path.write_text(record_text(self.info), encoding="utf-8")
         elif name == "html":
             assert self.screen is not None
-            figure = self.screen()
-            figure.write_html(path, include_plotlyjs=True, include_mathjax=False, config=CONFIG)
+            path.write_text(page_around(self.screen(), self.info.title), encoding="utf-8")
         else:
             assert self.paper is not None
             self.paper().savefig(path, dpi=DPI, metadata=_metadata(self.info, name))

@@ -87,7 +87,22 @@ def _where(settings: Mapping[str, Any]) -> str:
     block, layers = _words(settings.get("block")), _words(settings.get("layers"))
     if block:
         return f"block {block}"
-    return f"layers {layers}" if layers else "the network"
+    return f"layers {layers}" if layers else place_of_scales(settings.get("scales") or ())
+
+
+def place_of_scales(scales: Sequence[str]) -> str:
+    """Where scales are whose place nobody asked for: their block, or the layers that they have in common."""
+    layers = [str(name).rpartition(".")[0].split(".") for name in scales]
+    common = []
+    for parts in zip(*layers, strict=False):
+        if len({*parts}) > 1:
+            break
+        common.append(parts[0])
+    if len(common) > 1 and common[0] == "blocks" and common[1].isdigit():
+        return f"block {common[1]}"
+    if not common:
+        return "the network"
+    return f"layers {'.'.join(common)}" + (".*" if any(len(layer) > len(common) for layer in layers) else "")
 
 
 def _images(settings: Mapping[str, Any]) -> str:

@@ -43,11 +43,13 @@ def search_data(run: Run, scans: Sequence[Run]) -> dict[str, Any]:
 
 
 def results(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
-    """Head and rows of the table of ends: method, seed, budget, time, and each measured value at start and end."""
+    """Head, digits and rows of the table of ends: method, seed, budget, time, each measured value at start and end."""
     names = sorted({name for each in trajectories if each.finished for name in each.result["end"]["test"]})
     texts = {name: value_text(name) for name in names}
     head = ["method", "seed", "points", "images spent", "seconds"]
+    decimals: list[int | None] = [None] * len(head)
     for side in ("search", "test"):
+        decimals += [texts[name].decimals for name in names for _ in ("start", "end")]
         head += [f"{side} {texts[name].short}, {when}" for name in names for when in ("start", "end")]
     rows = []
     for each in trajectories:
@@ -57,7 +59,7 @@ def results(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
             for name in names:
                 row += [_end(each, when, side, name) for when in ("start", "end")]
         rows.append(row)
-    return {"head": head, "rows": rows}
+    return {"head": head, "decimals": decimals, "rows": rows}
 
 
 def _end(trajectory: Trajectory, when: str, side: str, name: str) -> float | None:

@@ -318,3 +318,22 @@ def test_a_surface_from_a_table_alone_can_be_drawn(tmp_path):
     assert "<b>Intervals.</b>" not in surface_page(info)
     assert "<b>Intervals.</b>" in surface_page(surface_info(line()))
     assert info.images is None
+
+
+@pytest.mark.parametrize("spread", [0.3, 0.0012, 0.00037])
+def test_the_levels_of_contours_are_written_with_all_their_digits(spread):
+    surface = grid(9, 9)
+    z = 17.45 + spread * np.add.outer(np.linspace(0, 1, 9), np.linspace(0, 1, 9) ** 2)
+    figure = draw_contours(surface_info(grid(9, 9, values={**surface.values, "loss": z}, per_image={})))
+    lines = next(each for each in figure.axes[0].collections if hasattr(each, "labelTexts") and each.labelTexts)
+    step = np.diff(lines.levels)[0]
+    for text in lines.labelTexts:
+        assert abs(lines.levels - float(text.get_text())).min() < 1e-6 * step
+
+
+def test_numbers_on_the_screen_are_written_out_and_a_page_fits_a_narrow_window():
+    surface = grid(values={**grid().values, "loss": 1e-4 * grid().values["loss"]}, per_image={})
+    figure = draw_surface_interactive(surface_info(surface))
+    assert figure.layout.coloraxis.colorbar.minexponent == figure.layout.scene.zaxis.minexponent == 7
+    page = surface_page(surface_info(surface))
+    assert '<meta name="viewport" content="width=device-width' in page and '<div class="picture" tabindex="0">' in page

@@ -171,3 +171,17 @@ def test_what_cannot_be_judged_is_not_known_and_stops_no_picture(surface):
     said = {verdict.said for verdict in info.verdicts.values()}
     assert said == ({"not known"} if surface.shape != (3,) else {"not shown", "not known"})
     assert surface_page(info)
+
+
+@pytest.mark.parametrize(
+    ("scales", "words"),
+    [
+        (["blocks.4.attn.qkv.weight", "blocks.4.attn.proj.weight"], "block 4"),
+        (["layer2.1.conv1.weight", "layer2.1.conv2.weight"], "layers layer2.1.*"),
+        (["head.weight"], "layers head"),
+        (["head.weight", "stem.weight"], "the network"),
+        ([], "the network"),
+    ],
+)
+def test_a_title_names_the_place_of_scales_that_nobody_asked_for(scales, words):
+    assert surface_info(line(settings={"scales": scales})).title.endswith(f": scales of {words}")

@@ -284,6 +284,10 @@ def test_a_run_folder_gives_its_trajectories_back(tmp_path):
 def test_a_method_looks_the_same_in_every_picture():
     assert looks(["evolq", "random"])["random"] == looks(["random", "adam", "mine"])["random"]
     assert looks(["a", "b"])["a"] == looks(["a"])["a"]
+    both = looks(["evolq (ours)", "evolq (released)"])
+    assert both == looks(["evolq (released)", "evolq (ours)"])
+    chosen = "evolq (released), selected on the test set"
+    assert looks([chosen])[chosen] == both["evolq (released)"]
 
 
 def test_presets_share_the_colour_and_differ_in_line_and_marker():

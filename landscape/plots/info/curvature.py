@@ -100,7 +100,7 @@ def fit_info(report: CurvatureReport) -> FitInfo:
         raise UserError("this study compared no models with the surface; run `landscape curvature` with --lines 4")
     first = report.fits[0]
     text = value_text(first.loss)
-    words = f"{text.short} on {first.images:,} images, {first.lines} random lines"
+    words = f"{text.short} on {first.images:,} images, {first.lines} random lines, 95% bootstrap intervals over images"
     return FitInfo(
         title=study_title(report.settings),
         subtitle=study_subtitle(report.settings, words),

@@ -41,8 +41,13 @@ class LossesInfo:
 
     @property
     def subtitle(self) -> str:
-        """That of the surface."""
-        return self.surface.subtitle
+        """That of the surface, and what the marks mean: there is no room for a legend."""
+        marks = ["cross: centre", "star: best"]
+        if self.surface.y is None:
+            marks.append(f"band: {100 * self.surface.level:g}% paired interval")
+            if any(shown.float_in_range for shown in self.surface.values.values()):
+                marks.append("dashed: float network")
+        return f"{self.surface.subtitle}; {', '.join(marks)}"
 
     def words(self, name: str) -> str:
         """The two numbers of a loss, for below its name."""

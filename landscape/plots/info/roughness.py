@@ -14,6 +14,7 @@ from landscape.errors import UserError
 from landscape.plots.info.words import ValueText, value_text
 from landscape.plots.reading import read
 from landscape.plots.runs import Run
+from landscape.plots.titles import place_of_scales
 from landscape.roughness.noise_floor import noise_floor
 from landscape.roughness.records import PopulationEstimate
 
@@ -155,9 +156,13 @@ def _row(run: Run, value: str, level: float) -> RoughnessRow:
         found,
         model=str(settings.get("model") or "network").rpartition(":")[2],
         bits=str(settings.get("bits") or ""),
-        place=f"block {block}" if block is not None else str(layers) if layers else "default",
+        place=f"block {block}" if block is not None else str(layers) if layers else _default_place(settings),
         flips=float(100 * np.nanmax(flips)) if flips is not None and known else math.nan,
     )
+
+
+def _default_place(settings: Mapping[str, Any]) -> str:
+    return place_of_scales(settings.get("scales") or ()).removeprefix("layers ")
 
 
 def _row_of_table(row: Mapping[str, Any]) -> RoughnessRow:

@@ -72,4 +72,4 @@ def percent(coordinate: float) -> str:
 
 def written(number: float, decimals: int, *, signed: bool = False) -> str:
     """A number with so many digits after the point and a true minus sign."""
-    return f"{number:{'+' if signed else ''}.{decimals}f}".replace("-", MINUS)
+    return f"{number:{'+' if signed else ''}z.{decimals}f}".replace("-", MINUS)

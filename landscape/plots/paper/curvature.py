@@ -49,7 +49,7 @@ def draw_spectrum(info: SpectrumInfo, *, width: float | None = None) -> Figure:
 
 def _draw_densities(axes: Axes, group: tuple[Curvature, ...]) -> None:
     handles = []
-    peak = max((max(each.density.density) for each in group if each.density), default=1.0)
+    peak = _peak(group)
     for row, each in enumerate(group):
         colour = KIND_COLOURS.get(each.kind, PURPLE)
         if each.density is not None:
@@ -60,9 +60,19 @@ def _draw_densities(axes: Axes, group: tuple[Curvature, ...]) -> None:
         handles.append(Line2D([], [], color=colour, label=operator_words(each).replace(": ", ":\n", 1)))
     axes.axvline(0, color="0.8", linewidth=0.6, zorder=0)
     axes.set_yscale("log")
-    axes.set_ylim(peak * 10 ** (-4.6 - 0.35 * len(group)), peak * 3)
+    axes.set_ylim(*density_limits(group))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     legend_above(axes, handles)
+
+
+def _peak(group: tuple[Curvature, ...]) -> float:
+    return max((max(each.density.density) for each in group if each.density), default=1.0)
+
+
+def density_limits(group: tuple[Curvature, ...]) -> tuple[float, float]:
+    """Ends of the axis of densities, with room for the ticks of the eigenvalues below."""
+    peak = _peak(group)
+    return peak * 10 ** (-4.6 - 0.35 * len(group)), peak * 3
 
 
 def _power_of_ten(axes: Axes, group: tuple[Curvature, ...]) -> str:

@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from landscape.plots.info.search import ConvergenceInfo, MethodsInfo
 from landscape.plots.methods import Look, looks
-from landscape.plots.paper.axes import legend_above
+from landscape.plots.paper.axes import colour_range, legend_above
 from landscape.plots.style import COLUMN_WIDTH, GREY, PAGE_WIDTH, new_figure, paper_style
 
 
@@ -75,6 +75,9 @@ def _draw_panel(axes: Axes, info: MethodsInfo, name: str, found: dict[str, Look]
         axes.plot(ends, row + shift, marker=look.marker, linestyle="none", color=look.colour, markersize=4, alpha=0.85)
         axes.plot([ends.mean()] * 2, [row - 0.32, row + 0.32], color=look.colour, linewidth=1.6)
     axes.set_xlabel(name)
+    shown = np.concatenate([[info.starts[name]], *info.panels[name]])
+    if np.ptp(shown) == 0:
+        axes.set_xlim(*colour_range(float(shown[0]), float(shown[0])))
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.grid(axis="y", color="0.93", linewidth=0.5)
     axes.tick_params(axis="y", length=0)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from landscape.bootstrap import FloatArray
 from landscape.errors import UserError
@@ -18,6 +19,7 @@ from landscape.plots.paper.axes import (
     NO_VALUE,
     cells,
     colour_bar,
+    colour_range,
     contours,
     dress_line,
     dress_plane,
@@ -73,7 +75,7 @@ def draw_contours(info: SurfaceInfo, value: str = "loss", *, width: float | None
         raise UserError("contours need a grid, and this run is a line; take --kind line")
     with paper_style():
         width = width or COLUMN_WIDTH
-        figure = new_figure(width, 0.78 * width + 0.3, info.title, info.subtitle)
+        figure = new_figure(width, 0.72 * width + 0.3, info.title, info.subtitle)
         _draw_levels(figure.subplots(), info, info.y, shown)
         figure.draw_without_rendering()
     return figure
@@ -121,6 +123,8 @@ def draw_curve(axes: Axes, info: SurfaceInfo, shown: ValueInfo, *, legend: bool 
     if shown.limits is None:
         say_empty(axes)
         axes.set_yticks([])
+    elif shown.limits[0] == shown.limits[1]:
+        axes.set_ylim(*colour_range(*shown.limits))
     if legend:
         _legend(axes, shown, line=True)
 
@@ -159,10 +163,11 @@ def _draw_levels(axes: Axes, info: SurfaceInfo, y: FloatArray, shown: ValueInfo)
     axes.patch.set(**NO_VALUE)
     if z.count() and z.max() > z.min() and min(z.shape) > 1:
         colours = SCORE_COLOURS if shown.name == "top1" else LOSS_COLOURS
-        drawn = axes.contourf(info.x, y, z, levels=12, cmap=colours)
-        levels = np.asarray(drawn.levels, dtype=np.float64)[::2]
+        steps = MaxNLocator(12, steps=[1, 2, 5, 10]).tick_values(float(z.min()), float(z.max()))
+        drawn = axes.contourf(info.x, y, z, levels=steps, cmap=colours)
+        levels = steps[::2]  # 2, 4 or 10 of a decimal apart: one digit tells them apart
         lines = axes.contour(info.x, y, z, levels=levels, colors="black", linewidths=0.4, alpha=0.7)
-        decimals = max(0, -int(np.floor(np.log10(levels[1] - levels[0]))))
+        decimals = max(0, -int(np.floor(np.log10((levels[1] - levels[0]) * 1.001))))
         axes.clabel(lines, fontsize=5.5, inline_spacing=2, fmt=lambda level: written(level, decimals))
         colour_bar(axes, drawn, shown.text.label)
     else:
@@ -177,7 +182,7 @@ def _draw_levels(axes: Axes, info: SurfaceInfo, y: FloatArray, shown: ValueInfo)
 def mark_points(axes: Axes, info: SurfaceInfo, shown: ValueInfo) -> None:
     """A cross on the centre and a star on the best point, each with its value."""
     grid = info.y is not None
-    look: dict[str, Any] = {"linestyle": "none", "markeredgecolor": "black", "markeredgewidth": 0.5}
+    look: dict[str, Any] = {"linestyle": "none", "markeredgecolor": "black", "markeredgewidth": 0.5, "clip_on": False}
     if np.isfinite(shown.centre):
         height = 0.0 if grid else shown.centre
         label = f"centre: {shown.write(shown.centre)}"

@@ -71,7 +71,8 @@ def _draw(axes: Any, info: SurfaceInfo, shown: ValueInfo, z: np.ma.MaskedArray[A
     _mark(axes, info, shown, floor)
     _dress(axes, info, shown)
     axes.set_zlim(floor, high)
-    axes.set_zticks([tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high])
+    ticks = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high)
+    axes.set_zticks([tick for tick in ticks if low <= tick <= high])
 
 
 def _mark(axes: Any, info: SurfaceInfo, shown: ValueInfo, floor: float) -> None:

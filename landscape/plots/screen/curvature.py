@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from landscape.plots.info.curvature import FitInfo, SpectrumInfo, operator_words
-from landscape.plots.paper.curvature import KIND_COLOURS, LOWEST_SCORE, MODEL_COLOURS
+from landscape.plots.paper.curvature import KIND_COLOURS, LOWEST_SCORE, MODEL_COLOURS, density_limits
 from landscape.plots.screen.dress import dress, escaped, faint
 from landscape.plots.style import PURPLE
 
@@ -31,7 +33,9 @@ def draw_spectrum_interactive(info: SpectrumInfo) -> go.Figure:
                 row=1, col=column,
             )  # fmt: skip
         figure.update_xaxes(title_text=escaped(info.x_label), title_font_size=11, row=1, col=column)
-    figure.update_yaxes(type="log", exponentformat="power")
+        lowest, highest = density_limits(group)
+        ends_of_axis = [math.log10(lowest), math.log10(highest)]
+        figure.update_yaxes(type="log", exponentformat="power", range=ends_of_axis, row=1, col=column)
     figure.update_yaxes(title_text=info.y_label, row=1, col=1)
     dress(figure, info.title, info.subtitle, 560, width=1040)
     figure.update_layout(legend={"orientation": "h", "y": -0.2, "x": 0})

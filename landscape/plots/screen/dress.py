@@ -25,6 +25,9 @@ SIGNED_SCALE = "RdBu_r"
 CONFIG: dict[str, Any] = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": "", "responsive": True}
 """Of plotly: nothing leaves the page, and the picture is as wide as its place."""
 
+_FEWEST_DIGITS = 7
+"""Below 1e-7, and above 1e7, numbers get a power of ten."""
+
 _TITLE_COLUMNS, _SUBTITLE_COLUMNS = 80, 115
 
 
@@ -54,6 +57,19 @@ def dress(
         modebar={"remove": ["sendChartToCloud"]},  # a figure stays on the reader's machine
         updatemenus=list(menus),
     )
+    plain_numbers(figure)
+
+
+def plain_numbers(figure: go.Figure) -> None:
+    """Write 0.0003 where plotly would write 300µ, on axes and colour bars; a power of ten stays where one is wanted."""
+    for axis in (*figure.select_xaxes(), *figure.select_yaxes()):
+        if axis.exponentformat is None:
+            axis.minexponent = _FEWEST_DIGITS
+    for trace in figure.data:
+        if "colorbar" in trace:
+            trace.colorbar.minexponent = _FEWEST_DIGITS
+    if figure.layout.coloraxis.colorscale:
+        figure.layout.coloraxis.colorbar.minexponent = _FEWEST_DIGITS
 
 
 def escaped(text: str) -> str:

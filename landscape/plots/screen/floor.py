@@ -22,6 +22,8 @@ def draw_floor_interactive(info: FloorInfo) -> go.Figure:
 
 def _grid(info: FloorInfo, y: FloatArray) -> go.Figure:
     titles = [f"measured on {info.images:,} images", "noise: half the difference of two halves", "part that replicates"]
+    if not info.replicating.any():
+        titles[2] += ": none is seen to"
     figure = make_subplots(2, 2, subplot_titles=[*titles, _SHARE], horizontal_spacing=0.14, vertical_spacing=0.16)
     for number, z in enumerate((info.measured, info.noise, info.replicating)):
         shown = go.Heatmap(
@@ -33,10 +35,10 @@ def _grid(info: FloorInfo, y: FloatArray) -> go.Figure:
         figure.update_xaxes(title_text=info.x_label, tickformat=TICKS, showgrid=False, zeroline=False, **place)
         figure.update_yaxes(title_text=info.y_label, tickformat=TICKS, showgrid=False, zeroline=False, **place)
     _add_share(figure, info, 2, 2)
-    dress(figure, info.title, f"{info.subtitle}; {info.words}", 900, width=1000)
     bar = {"title": {"text": f"{info.text.short}, minus its mean ({info.text.unit})", "side": "right"}}
     colours = {"colorscale": SIGNED_SCALE, "cmin": -info.limit, "cmax": info.limit, "colorbar": bar}
     figure.update_layout(coloraxis=colours, showlegend=False)
+    dress(figure, info.title, f"{info.subtitle}; {info.words}", 900, width=1000)
     return figure
 
 

@@ -12,6 +12,7 @@ from plotly.subplots import make_subplots
 from landscape.bootstrap import FloatArray
 from landscape.errors import UserError
 from landscape.plots.info import SurfaceInfo, ValueInfo, percent
+from landscape.plots.paper.axes import edges
 from landscape.plots.screen.dress import GAP, TICKS, dress, marker, plain
 from landscape.plots.style import BLUE, GREEN, GREY, ORANGE
 
@@ -37,7 +38,8 @@ def draw_contours_interactive(info: SurfaceInfo, value: str = "loss") -> go.Figu
     state = _grid_state(info, info.y, shown)
     flat = {"hovertemplate": "%{text}<extra></extra>"}
     levels = {"coloring": "heatmap", "showlabels": True, "labelfont": {"size": 10, "color": "white"}}
-    look: dict[str, Any] = {"contours": levels, "ncontours": 14} if not shown.levels else {"hoverongaps": False}
+    lines = {"contours": levels, "ncontours": 14, "line_smoothing": 0}  # straight between points, as the values are
+    look: dict[str, Any] = lines if not shown.levels else {"hoverongaps": False}
     colours = "Cividis" if shown.name == "top1" else "Viridis"
     figure = go.Figure(
         (go.Heatmap if shown.levels else go.Contour)(
@@ -47,8 +49,11 @@ def draw_contours_interactive(info: SurfaceInfo, value: str = "loss") -> go.Figu
     for trace, look in ((2, marker("cross", "white")), (3, marker("star", ORANGE))):
         entries = {name: entry[trace] for name, entry in state.items() if entry[trace] is not None}
         figure.add_trace(go.Scatter(**entries, mode="markers", marker=look, **flat))
-    figure.update_xaxes(title_text=info.x_label, tickformat=TICKS, showgrid=False, zeroline=False)
-    figure.update_yaxes(title_text=info.y_label, tickformat=TICKS, showgrid=False, zeroline=False)
+    x, y = (edges(axis) if shown.levels else axis for axis in (info.x, info.y))
+    bare: dict[str, Any] = {"tickformat": TICKS, "showgrid": False, "zeroline": False}
+    figure.update_xaxes(title_text=info.x_label, range=[x[0], x[-1]], **bare)
+    figure.update_yaxes(title_text=info.y_label, range=[y[0], y[-1]], **bare)
+    figure.update_traces(cliponaxis=False, selector={"type": "scatter"})  # a mark on the border is whole
     dress(figure, info.title, "; ".join(filter(None, (info.subtitle, shown.levels_words))), 760)
     figure.update_layout(plot_bgcolor=GAP, legend={"orientation": "h", "y": -0.13, "x": 0})
     return figure
@@ -156,15 +161,17 @@ def _grid_figure(info: SurfaceInfo, y: FloatArray, shown: ValueInfo, raised: boo
         entries = {name: entry[trace] for name, entry in state.items() if entry[trace] is not None}
         figure.add_trace(kind(**entries, **look, **flat, visible=(trace in _RAISED) is raised))
     axis = {"tickformat": TICKS, "showgrid": False, "zeroline": False, "constrain": "domain"}
-    figure.update_xaxes(title_text=info.x_label, visible=not raised, **axis)
-    figure.update_yaxes(title_text=info.y_label, visible=not raised, **axis)
+    ends = [[float(border[0]), float(border[-1])] for border in (edges(info.x), edges(y))]
+    figure.update_xaxes(title_text=info.x_label, visible=not raised, range=ends[0], **axis)
+    figure.update_yaxes(title_text=info.y_label, visible=not raised, range=ends[1], **axis)
     labels = {"x": info.x_label, "y": info.y_label}
-    scene = {
+    scene: dict[str, Any] = {
         f"{name}axis": {"title": {"text": label, "font": {"size": 11}}, "tickformat": TICKS}
         for name, label in labels.items()
     }
+    scene["zaxis"] = {"title": {"text": shown.text.label}, "minexponent": 7}
     figure.update_layout(
-        scene={**scene, "zaxis": {"title": {"text": shown.text.label}}, "aspectmode": "cube", "camera": _CAMERA},
+        scene={**scene, "aspectmode": "cube", "camera": _CAMERA},
         coloraxis={"colorscale": "Viridis", "colorbar": {"title": {"text": shown.text.label, "side": "right"}}},
         showlegend=True,
         legend={"orientation": "h", "y": -0.13, "x": 0},

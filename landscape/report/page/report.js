@@ -157,7 +157,7 @@ function showRoughness(value) {
   makeTable($("roughness-table"),
     [{ name: `measure of ${value.short}`, text: true, long: true }, { name: "value" }, { name: "low" }, { name: "high" },
       { name: "floor" }, { name: "unit", text: true }, { name: "rough", text: true }, { name: "note", text: true, long: true }],
-    value.roughness.map((each) => [each.label, each.value, each.low, each.high, each.floor, each.unit, each.rough, each.note]));
+    value.roughness.map((each) => [each.label, each.value, each.low, each.high, each.floor, each.unit, said(each.rough), each.note]));
   makeTable($("population-table"),
     [{ name: "squared measure", text: true, long: true }, { name: "measured" }, { name: "added by the images" },
       { name: "estimate" }, { name: "low" }, { name: "high" }, { name: "share" }, { name: "images needed" }, { name: "unit", text: true }],
@@ -184,7 +184,8 @@ function openSearch(search) {
     draw(place, figure);
   }
   const text = new Set(["method"]);
-  makeTable($("results-table"), search.table.head.map((name) => ({ name, text: text.has(name) })), search.table.rows);
+  const columns = search.table.head.map((name, at) => ({ name, text: text.has(name), decimals: search.table.decimals[at] }));
+  makeTable($("results-table"), columns, search.table.rows);
 }
 
 /* A figure as high as it was made; panels side by side keep their width, and scroll where the window is narrow. */
@@ -224,6 +225,9 @@ function openStudies(studies) {
   }
 }
 
+/* Whether a value lies above its floor, in the words of the terminal: noise alone is never proof of smoothness. */
+const said = (rough) => (rough === null || rough === undefined ? null : rough ? "yes" : "not shown");
+
 /* ---- all runs ---- */
 
 const OVERVIEW = [
@@ -243,7 +247,7 @@ const OVERVIEW = [
       [`${short}, centre`, (run) => run.overview[`${name}_centre`], { decimals }],
       [`${short}, sd over points`, (run) => run.overview[`${name}_spread`], { decimals }],
       [`${short}, replicates`, (run) => run.overview[`${name}_share`], { show: (share) => `${Math.max(0, Math.round(100 * share))}%` }],
-      [`${short}, rough`, (run) => run.overview[`${name}_rough`], {}],
+      [`${short}, rough`, (run) => said(run.overview[`${name}_rough`]), {}],
     ];
   }),
 ];

@@ -86,40 +86,54 @@ const finiteOr = (number) => (Number.isFinite(number) ? number : null);
 
 function drawSurface(place, surface, value, layer, view, chosen, levels = null) {
   const figure = surface.y && !view.startsWith("cut")
-    ? gridFigure(surface, value, layer, view, chosen)
+    ? gridFigure(surface, value, layer, view, chosen, place.clientWidth < NARROW)
     : lineFigure(surface, value, layer, view, chosen);
   if (levels) figure.data.push(...levelTicks(surface, levels, view));
   figure.layout.font = FONT;
-  figure.layout.margin = { t: 20, r: 20, b: 50, l: 70 };
+  figure.layout.margin = { t: 20, r: 20, b: 50, l: 70, ...figure.layout.margin };
   figure.layout.modebar = { remove: ["sendChartToCloud"] };
   place.setAttribute("aria-label", `${layerLabel(value, layer)}, ${viewsOf(surface)[view]}`);
   return Plotly.react(place, figure.data, figure.layout, PLOT);
 }
 
-function gridFigure(surface, value, layer, view, chosen) {
+/* Borders of cells centred on the points of an axis: their first and their last. */
+function cellEnds(axis) {
+  const n = axis.length;
+  if (n === 1) return [axis[0] - 0.005, axis[0] + 0.005];
+  return [axis[0] - (axis[1] - axis[0]) / 2, axis[n - 1] + (axis[n - 1] - axis[n - 2]) / 2];
+}
+
+const NARROW = 520; // pixels; the colour bar lies below the map then
+
+function gridFigure(surface, value, layer, view, chosen, narrow) {
   const numbers = layerNumbers(value, layer), m = surface.y.length;
   const z = gridOf(surface, (i, j) => finiteOr(numbers[i * m + j]));
   const text = gridOf(surface, (i, j) => hoverText(surface, value, layer, i, j));
   const look = { x: surface.x, y: surface.y, z, hovertemplate: "%{text}<extra></extra>", text };
-  const bar = { title: { text: escapeHtml(layerLabel(value, layer)), side: "right" }, thickness: 14 };
+  const bar = { title: { text: escapeHtml(layerLabel(value, layer)), side: narrow ? "bottom" : "right" }, thickness: 14,
+    minexponent: 7, ...(narrow ? { orientation: "h", y: -0.3, yanchor: "top", nticks: 4 } : {}) };
   Object.assign(look, colours(value, layer, numbers), { colorbar: bar });
   const marks = markers(surface, value, view === "raised" ? z : null, chosen);
-  const title = (words) => ({ title: { text: escapeHtml(words) }, tickformat: TICKS, zeroline: false, showgrid: false });
+  const title = (words) => ({ title: { text: escapeHtml(words), font: { size: narrow ? 11 : 13 } }, tickformat: TICKS,
+    zeroline: false, showgrid: false });
   if (view === "raised") {
     const axis = (words) => ({ title: { text: escapeHtml(words), font: { size: 11 } }, tickformat: TICKS });
     const scene = { xaxis: axis(surface.x_label), yaxis: axis(surface.y_label),
-      zaxis: { title: { text: escapeHtml(layerLabel(value, layer)), font: { size: 11 } } },
+      zaxis: { title: { text: escapeHtml(layerLabel(value, layer)), font: { size: 11 } }, minexponent: 7 },
       aspectmode: "cube", camera: { eye: { x: 1.5, y: 1.5, z: 1.1 } } };
     return { data: [{ type: "surface", ...look }, ...marks], layout: { scene, showlegend: false, uirevision: "3d" } };
   }
   const stairs = view === "contour" && value.levels > 0 && ["value", "change"].includes(layer);
   const kind = view === "contour" && !stairs
-    ? { type: "contour", ncontours: 14, contours: { showlabels: true, labelfont: { size: 10, color: "white" } } }
+    ? { type: "contour", ncontours: 14, contours: { showlabels: true, labelfont: { size: 10, color: "white" } },
+      line: { smoothing: 0 } }
     : { type: "heatmap", hoverongaps: false };
-  const axes = { xaxis: { ...title(surface.x_label), constrain: "domain" }, yaxis: { ...title(surface.y_label), scaleanchor: "x", constrain: "domain" } };
+  const axes = { xaxis: { ...title(surface.x_label), constrain: "domain", range: cellEnds(surface.x) },
+    yaxis: { ...title(surface.y_label), scaleanchor: "x", constrain: "domain", range: cellEnds(surface.y) } };
   const note = { text: `${value.levels} distinct values: cells in place of contour lines`, showarrow: false, xref: "paper",
     yref: "paper", x: 0, y: 1, xanchor: "left", yanchor: "bottom" };
-  const layout = { ...axes, plot_bgcolor: "#dddddd", showlegend: false, annotations: stairs ? [note] : [] };
+  const layout = { ...axes, plot_bgcolor: "#dddddd", showlegend: false, annotations: stairs ? [note] : [],
+    margin: narrow ? { b: 110 } : {} };
   return { data: [{ ...kind, ...look }, ...marks], layout };
 }
 
@@ -143,7 +157,7 @@ function markers(surface, value, raised, chosen) {
   return spots.filter(([spot]) => spot).map(([[i, j], symbol, color, size, name]) => {
     const line = { color: "black", width: symbol === "circle-open" ? 2 : 1 };
     const common = { x: [surface.x[i]], y: [surface.y[j]], mode: "markers", name, hoverinfo: "skip" };
-    if (!raised) return { type: "scatter", ...common, marker: { symbol, color, size, line } };
+    if (!raised) return { type: "scatter", ...common, cliponaxis: false, marker: { symbol, color, size, line } };
     const flat = { symbol: symbol === "star" ? "diamond" : symbol.replace("-open", ""), size: 5, color, line };
     return { type: "scatter3d", ...common, z: [raised[j][i]], marker: flat };
   });

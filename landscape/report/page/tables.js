@@ -79,7 +79,7 @@ function showCell(column, value) {
   if (column.show) return column.show(value);
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (typeof value !== "number") return String(value);
-  return column.decimals === undefined ? general(value) : fixed(value, column.decimals);
+  return (column.decimals ?? null) === null ? general(value) : fixed(value, column.decimals);
 }
 
 function fixed(number, decimals, signed = false) {
