@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from landscape.errors import UserError
-from landscape.gradient.estimate import SurrogatePasses
+from landscape.gradient.estimate import Operands, SurrogatePasses, add
 
 if TYPE_CHECKING:
     from landscape.problem import Problem
@@ -83,38 +83,62 @@ class SurrogateCurvature(LinearOperator):
 
     def _matvec(self, vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         tangent = torch.from_numpy(np.ascontiguousarray(vector, dtype=np.float64).reshape(-1))
-        point = self._passes.point
-        leaf = (torch.zeros_like(point) if self._relative else point.clone()).requires_grad_()
-        product = torch.zeros_like(point)
+        with forward_ad.dual_level():
+            operands = self._operands(_dual(self._start().requires_grad_(), tangent))
+            along = [_along(tensor) for tensor in operands.tensors]
+            cut = operands.mapped(lambda tensor: tensor.detach().clone().requires_grad_(tensor.requires_grad))
+        # Slopes in scales and weights, and for the Hessian their derivatives along the vector, summed over the images.
+        slopes = [torch.zeros_like(tensor) for tensor in cut.moving]
+        bends = [torch.zeros_like(tensor) for tensor in cut.moving]
         for rows, selected in self._passes.chunks(ROWS):
             # A level for each chunk: tangents and the graph refer to each other, and only its end frees them.
             with forward_ad.dual_level():
-                dual = forward_ad.make_dual(leaf, tangent)  # type: ignore[no-untyped-call]
-                scales = point * torch.exp(dual) if self._relative else dual
-                part = self._of_chunk(leaf, rows, self._passes.chunk_logits(scales, rows, selected))
-                if part is not None:
-                    product += part
+                duals = cut.replaced([_dual(leaf, part) for leaf, part in zip(cut.tensors, along, strict=True)])
+                logits = self._passes.logits(duals, rows, selected)
+                if logits.requires_grad:
+                    self._add_chunk(cut.moving, rows, logits, slopes, bends)
             if self._progress is not None:
                 self._progress(len(rows))
         self.products += 1
         self.cost += PRODUCT_COST[self._kind] * len(self._passes.chosen)
-        return product.numpy()
+        return self._at_the_point(slopes, bends, tangent).numpy()
 
     _rmatvec = _matvec
 
-    def _of_chunk(self, leaf: Tensor, rows: list[int], logits: Tensor) -> Tensor | None:
-        if not logits.requires_grad:
-            return None
+    def _start(self) -> Tensor:
+        """The variable at the point."""
+        point = self._passes.point
+        return torch.zeros_like(point) if self._relative else point.clone()
+
+    def _operands(self, variable: Tensor) -> Operands:
+        return self._passes.operands(self._passes.point * torch.exp(variable) if self._relative else variable)
+
+    def _add_chunk(
+        self, leaves: list[Tensor], rows: list[int], logits: Tensor, slopes: list[Tensor], bends: list[Tensor]
+    ) -> None:
         if self._kind == "hessian":
-            (gradient,) = torch.autograd.grad(self._chunk_loss(rows, logits.double()), leaf, create_graph=True)
-            found: Tensor | None = forward_ad.unpack_dual(gradient).tangent  # type: ignore[no-untyped-call]
-            return None if found is None else found.detach()
+            loss = self._chunk_loss(rows, logits.double())
+            found = torch.autograd.grad(loss, leaves, create_graph=True, allow_unused=True)
+            add(slopes, found)
+            add(bends, [None if slope is None else _along(slope) for slope in found])
+            return
         value, tangent = forward_ad.unpack_dual(logits)  # type: ignore[no-untyped-call]
-        if tangent is None:
-            return None
-        cotangent = self._in_logits(rows, value.detach().double(), tangent.detach().double())
-        (found,) = torch.autograd.grad(value, leaf, cotangent.to(value.dtype))
-        return found
+        if tangent is not None:
+            cotangent = self._in_logits(rows, value.detach().double(), tangent.detach().double())
+            add(slopes, torch.autograd.grad(value, leaves, cotangent.to(value.dtype), allow_unused=True))
+
+    def _at_the_point(self, slopes: list[Tensor], bends: list[Tensor], tangent: Tensor) -> Tensor:
+        """The product from what it is in scales and weights, by the chain rule."""
+        leaf = self._start().requires_grad_()
+        if self._kind != "hessian":
+            (found,) = torch.autograd.grad(self._operands(leaf).moving, leaf, slopes)
+            return found
+        with forward_ad.dual_level():
+            tensors = self._operands(_dual(leaf, tangent)).moving
+            outer = [_dual(slope, bend) for slope, bend in zip(slopes, bends, strict=True)]
+            (gradient,) = torch.autograd.grad(tensors, leaf, outer, create_graph=True)
+            product = _along(gradient)
+            return torch.zeros_like(leaf) if product is None else product
 
     def _in_logits(self, rows: list[int], logits: Tensor, tangent: Tensor) -> Tensor:
         """The product of the loss's curvature in the logits with a vector of logits."""
@@ -135,3 +159,14 @@ class SurrogateCurvature(LinearOperator):
         losses = passes.losses(self._loss, whole)
         own = torch.tensor([passes.chosen.index(row) for row in rows])
         return losses[own].sum() / len(passes.chosen)
+
+
+def _dual(value: Tensor, tangent: Tensor | None) -> Tensor:
+    """A number with its derivative along the vector."""
+    return value if tangent is None else forward_ad.make_dual(value, tangent)  # type: ignore[no-untyped-call]
+
+
+def _along(dual: Tensor) -> Tensor | None:
+    """Its derivative along the vector."""
+    tangent: Tensor | None = forward_ad.unpack_dual(dual).tangent  # type: ignore[no-untyped-call]
+    return None if tangent is None else tangent.detach().clone()

@@ -16,7 +16,7 @@ from torch import Tensor
 from landscape.engine.prefix_cache import PrefixCache
 from landscape.engine.reference import Reference
 from landscape.engine.together import Together, can_run_together
-from landscape.engine.values import Codes, Value, as_float
+from landscape.engine.values import Codes, Value, as_float, joined, rows_of
 from landscape.graph import Graph, Node
 from landscape.images import ImageSet
 from landscape.quant.network import QuantizedNetwork
@@ -64,8 +64,9 @@ class Evaluator:
         graph = network.graph
         self.changing = graph.downstream({name.rpartition(".")[0] for name in moved})
         self._shared = _needed(graph, {n.name for n in graph if n.name not in self.changing}, self._border(graph))
-        step = max(chunk, getattr(self.centre, "images_at_once", 1))
+        self._step = step = max(chunk, getattr(self.centre, "images_at_once", 1))
         self._chunks = [_Chunk(i, min(i + step, len(images))) for i in range(0, len(images), step)]
+        self._passed: tuple[QuantizedNetwork, Reference] | None = None  # of the last `passes`: one point takes several
         self.cache = PrefixCache(cache_bytes)
         self._prepared = False
 
@@ -182,31 +183,46 @@ class Evaluator:
 
     def passes(
         self, network: QuantizedNetwork, keep: Collection[str], chosen: Collection[int] | None = None
-    ) -> Iterator[tuple[slice, dict[str, Value]]]:
+    ) -> Iterator[tuple[list[int], dict[str, Value]]]:
         """The values inside a candidate, some images at a time: what a backward pass needs of the forward one.
 
         Args:
             network: Equal to the centre but for the scales that may move.
             keep: Names among `changing`; the values of other nodes there are passed over.
-            chosen: Images; chunks that hold none of them are passed over. All if None.
+            chosen: Images; all if None.
 
         Yields:
             Which images, and the values of the kept nodes, of the logits, and of the nodes before the first moving
             scale that are read after it.
         """
-        arithmetic = self._arithmetic_of(network)
-        graph = self.network.graph
+        if self._passed is None or self._passed[0] is not network:
+            self._passed = network, self._arithmetic_of(network)
+        arithmetic, graph = self._passed[1], self.network.graph
         changing = [node for node in graph if node.name in self.changing]
-        border = self._border(graph)
+        kept = {*keep, *self._border(graph), graph.output}
+        rows = sorted(range(len(self.images)) if chosen is None else chosen)
+        for start in range(0, len(rows), self._step):
+            some = rows[start : start + self._step]
+            yield some, _run_nodes(arithmetic, changing, self._start_of(some, arithmetic), kept, len(some))
+
+    def _start_of(self, rows: Sequence[int], arithmetic: Reference) -> dict[str, Value]:
+        """What the changing part reads of the shared part, for images of any chunks."""
+        parts: list[dict[str, Value]] = []
         for chunk in self._chunks:
-            if chosen is not None and not any(index in chosen for index in range(chunk.start, chunk.stop)):
-                continue
-            values = self._start_values(chunk, arithmetic)
-            kept = {*keep, *border, graph.output}
-            yield (
-                slice(chunk.start, chunk.stop),
-                _run_nodes(arithmetic, changing, values, kept, chunk.stop - chunk.start),
-            )
+            local = [row - chunk.start for row in rows if chunk.start <= row < chunk.stop]
+            count = chunk.stop - chunk.start
+            if local:
+                values = self._start_values(chunk, arithmetic)
+                if len(local) < count:
+                    values = {n: rows_of(v, local, count) if self._by_image(n) else v for n, v in values.items()}
+                parts.append(values)
+        if len(parts) == 1:
+            return parts[0]
+        return {n: joined([part[n] for part in parts]) if self._by_image(n) else parts[0][n] for n in parts[0]}
+
+    def _by_image(self, name: str) -> bool:
+        """Whether a node has a value for each image, as constants have not."""
+        return self.network.graph[name].shape[:1] == (-1,)
 
     def _run(self, arithmetic: Reference, chunk: _Chunk, output: str) -> Value:
         values = self._start_values(chunk, arithmetic)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +23,9 @@ class Codes:
 
     integers: Tensor
     scale: float
+
+    deferred: ClassVar[bool] = False
+    """Whether the value is a layer's that is still to be computed; then it has no integers."""
 
     def value(self) -> Tensor:
         """The number that it stands for, float64."""
@@ -56,3 +61,17 @@ Value = Codes | Tensor
 def as_float(value: Value) -> Tensor:
     """The number that a value stands for, float64."""
     return value.value() if isinstance(value, Codes) else value
+
+
+def rows_of(value: Value, rows: Sequence[int], count: int) -> Value:
+    """The value of some of `count` images; the first axis holds the images, or a multiple of them (windows)."""
+    tensor = value.held if isinstance(value, Codes) else value
+    picked = tensor.reshape(count, -1, *tensor.shape[1:])[list(rows)].reshape(-1, *tensor.shape[1:])
+    return value.holding(picked) if isinstance(value, Codes) else picked
+
+
+def joined(values: Sequence[Value]) -> Value:
+    """The values of several lists of images as one, of the same scale and kind."""
+    first = values[0]
+    tensor = torch.cat([value.held if isinstance(value, Codes) else value for value in values])
+    return first.holding(tensor) if isinstance(first, Codes) else tensor

@@ -12,8 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from landscape.engine.native.values import Deferred
-from landscape.engine.values import Codes, Value
+from landscape.engine.values import Value, rows_of
 from landscape.errors import UserError
 from landscape.gradient.straight_through import Estimator, estimator
 from landscape.gradient.surrogate import PIXELS, Surrogate, number
@@ -67,20 +66,65 @@ def gradient_at(
     passes = SurrogatePasses(problem, point, how, images, dtype)
     losses, cotangent = passes.cotangent(loss)
     leaf = point.detach().clone().requires_grad_()
-    total, used, done = torch.zeros_like(point), len(losses), 0
-    for rows, logits in passes.logits(leaf):
+    operands = passes.operands(leaf)
+    # Scales and weights are leaves of each chunk's graph; what they owe to the point is worked out once, at the end.
+    cut = operands.mapped(lambda tensor: tensor.detach().requires_grad_(tensor.requires_grad))
+    sums = [torch.zeros_like(tensor) for tensor in cut.moving]
+    used, done = len(losses), 0
+    for rows, selected in passes.chunks():
+        logits = passes.logits(cut, rows, selected)
         if not logits.requires_grad:  # no derivative passes, for these images as for all others
             break
-        (part,) = torch.autograd.grad(logits, leaf, cotangent[rows].to(logits.dtype))
-        total += part
+        add(sums, torch.autograd.grad(logits, cut.moving, cotangent[rows].to(logits.dtype), allow_unused=True))
         done += len(rows)
         if progress is not None:
             progress(len(rows))
+    (total,) = torch.autograd.grad(operands.moving, leaf, sums)
     if progress is not None and done < used:
         progress(used - done)
     cost = used * (1 + BACKWARD_COST if done else 1)
     seconds = time.perf_counter() - start
     return Gradient(float(losses.mean()), total, point * total, losses.numpy(), used, cost, seconds)
+
+
+@dataclass(frozen=True)
+class Operands:
+    """What the surrogate computes with besides exact values.
+
+    Attributes:
+        scales: The scales that may move, by name, float64.
+        weights: The layers' weights that depend on them, by layer, in the surrogate's number type.
+    """
+
+    scales: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All of them, the scales first."""
+        return [*self.scales.values(), *self.weights.values()]
+
+    @property
+    def moving(self) -> list[Tensor]:
+        """Those that carry a graph: that depend on the point, as estimators see it."""
+        return [tensor for tensor in self.tensors if tensor.requires_grad]
+
+    def replaced(self, tensors: Sequence[Tensor]) -> Operands:
+        """Others in their places."""
+        count = len(self.scales)
+        scales = dict(zip(self.scales, tensors[:count], strict=True))
+        return Operands(scales, dict(zip(self.weights, tensors[count:], strict=True)))
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Operands:
+        """The image of each under a function."""
+        return self.replaced([function(tensor) for tensor in self.tensors])
+
+
+def add(sums: Sequence[Tensor], parts: Sequence[Tensor | None]) -> None:
+    """Add to each sum its part, where there is one."""
+    for total, part in zip(sums, parts, strict=True):
+        if part is not None:
+            total += part.detach()
 
 
 class SurrogatePasses:
@@ -117,7 +161,7 @@ class SurrogatePasses:
         """The engine's logits of all images, float64 (N, classes); the teacher's for images that are not chosen."""
         output = self.problem.network.graph.output
         logits = self.problem.teacher.clone()
-        for rows, values in self.problem.evaluator.passes(self.network, (), self._set):
+        for rows, values in self.problem.evaluator.passes(self.network, (), self.chosen):
             logits[rows] = number(values[output], torch.float64)
         return logits
 
@@ -140,53 +184,41 @@ class SurrogatePasses:
         """A loss of the chosen images, float64 (chosen,), from the logits of all."""
         return loss_function(loss)(self._outputs(logits))[torch.tensor(self.chosen)]
 
-    def logits(self, leaf: Tensor, size: int | None = None) -> Iterator[tuple[list[int], Tensor]]:
-        """The surrogate's logits of the chosen images, some at a time, as functions of `leaf`, the point.
+    def operands(self, leaf: Tensor) -> Operands:
+        """What the pass computes with, as functions of `leaf`, the point.
 
         Args:
-            leaf: The point; carries the graph.
-            size: Images at a time; the engine's chunk if None.
-
-        Yields:
-            Which images, and their logits in the surrogate's number type.
+            leaf: float64 (dimension,); carries the graph.
         """
-        for rows, selected in self.chunks(size):
-            yield rows, self.chunk_logits(leaf, rows, selected)
+        scales = self.problem.space.scales(leaf)
+        return Operands(scales, self.surrogate.moved_weights(self.network, scales, self.how))
 
-    def chunk_logits(self, leaf: Tensor, rows: list[int], selected: Mapping[str, Value]) -> Tensor:
-        """The surrogate's logits of a chunk's images; with a graph of their own, which the backward pass frees.
+    def logits(self, operands: Operands, rows: list[int], selected: Mapping[str, Value]) -> Tensor:
+        """The surrogate's logits of some images, (rows, classes) in its number type.
 
         Args:
-            leaf: As in `logits`.
+            operands: Of `operands`, or in their place.
             rows: Which images.
             selected: Their exact values, see `chunks`.
         """
-        scales = self.problem.space.scales(leaf)
-        weights = self.surrogate.moved_weights(self.network, scales, self.how)
-        return self.surrogate.logits(self.network, scales, weights, selected, len(rows), self.how)
+        return self.surrogate.logits(self.network, operands.scales, operands.weights, selected, len(rows), self.how)
 
     def chunks(self, size: int | None = None) -> Iterator[tuple[list[int], dict[str, Value]]]:
-        """Exact values of the chosen images, some at a time; see `Evaluator.passes`."""
+        """Exact values of the chosen images, `size` at a time, or what the engine takes; see `Evaluator.passes`."""
         graph = self.problem.network.graph
-        for part, values in self.problem.evaluator.passes(self.network, self.surrogate.quantized, self._set):
-            count = part.stop - part.start
-            local = [index for index in range(count) if part.start + index in self._set]
-            step = len(local) if size is None else size
-            for some in (local[i : i + step] for i in range(0, len(local), step)):
-                selected = values
-                if len(some) < count:
+        for whole, values in self.problem.evaluator.passes(self.network, self.surrogate.quantized, self.chosen):
+            step = len(whole) if size is None else size
+            for start in range(0, len(whole), step):
+                rows, selected = whole[start : start + step], values
+                if len(rows) < len(whole):
+                    local = range(start, start + len(rows))
                     selected = {
-                        name: _rows(value, some, count) if graph[name].shape[:1] == (-1,) else value
+                        name: rows_of(value, local, len(whole)) if graph[name].shape[:1] == (-1,) else value
                         for name, value in values.items()
                     }
-                rows = [part.start + index for index in some]
                 if "input" in self.problem.evaluator.changing:
                     selected = {**selected, PIXELS: self.problem.images.normalized(rows, torch.float64)}
                 yield rows, selected
-
-    @property
-    def _set(self) -> set[int]:
-        return set(self.chosen)
 
     def _outputs(self, logits: Tensor) -> Outputs:
         problem = self.problem
@@ -200,14 +232,3 @@ def _chosen(images: int | Sequence[int] | None, count: int) -> list[int]:
     if not chosen or chosen[0] < 0 or chosen[-1] >= count:
         raise UserError(f"images {images!r} of a gradient are not among the problem's {count}; give fewer, or indices")
     return chosen
-
-
-def _rows(value: Value, rows: list[int], count: int) -> Value:
-    """The values of some images of a chunk; the first axis holds the images, or a multiple of them."""
-
-    def pick(tensor: Tensor) -> Tensor:
-        return tensor.reshape(count, -1, *tensor.shape[1:])[rows].reshape(-1, *tensor.shape[1:])
-
-    if isinstance(value, Codes) and not isinstance(value, Deferred):
-        return Codes(pick(value.integers), value.scale)
-    return pick(number(value, torch.float64))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from landscape.engine.native.values import Deferred, RawCodes
+from landscape.engine.native.values import RawCodes
 from landscape.engine.reference import FloatPass
 from landscape.engine.values import Codes, Value
 from landscape.gradient.straight_through import Anchors, Estimator, Follow, effective_weight, follow_from, followed
@@ -204,7 +204,7 @@ def number(value: Value, dtype: torch.dtype) -> Tensor:
     """The number that a value stands for, in another number type and on the CPU, where surrogates are computed."""
     if isinstance(value, RawCodes):
         return value.codes.to("cpu", dtype).sub_(value.zero_point).mul_(value.scale)
-    if isinstance(value, Codes) and not isinstance(value, Deferred):
+    if isinstance(value, Codes) and not value.deferred:
         return value.integers.to("cpu", dtype) * value.scale
     return (value.value() if isinstance(value, Codes) else value).to("cpu", dtype)
 

@@ -14,7 +14,7 @@ import torch
 from landscape.engine import Arithmetic, Evaluator, Reference
 from landscape.engine.portable import Portable, compiling
 from landscape.engine.prefix_cache import PrefixCache, mapped
-from landscape.engine.values import Codes, Value
+from landscape.engine.values import Codes, Value, as_float
 from landscape.errors import UserError
 from landscape.quant.network import QuantizedNetwork
 from landscape.setup import load_problem
@@ -202,3 +202,31 @@ def test_a_problem_gives_points_to_the_engine_together_and_values_do_not_show_it
     for expected, actual in zip(alone, found, strict=False):
         assert actual.values == expected.values
         assert all((actual.per_image[name] == losses).all() for name, losses in expected.per_image.items())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("name", "moved"),
+    [
+        ("vit", "blocks.1.attn.qkv.weight"),
+        ("vit", "blocks.1.mlp.act.output"),
+        ("swin", "layers.0.blocks.1.attn.qkv.weight"),
+        ("cnn", "middle.weight"),
+    ],
+)
+def test_the_insides_of_chosen_images_do_not_depend_on_the_others(engine: Arithmetic, name: str, moved: str) -> None:
+    net = quantized(name)
+    evaluator = Evaluator(net, images(7), [moved], engine, chunk=3)
+    keep = {node for node in evaluator.changing if node in net.activations}
+    everything = evaluator.passes(net, keep)
+    rows, values = zip(*everything, strict=True)
+    assert [row for part in rows for row in part] == list(range(7))
+    chosen = {1, 3, 4, 6}
+    found = list(evaluator.passes(net, keep, chosen))
+    assert [row for part, _ in found for row in part] == sorted(chosen)
+    by_image = {n for n in found[0][1] if net.graph[n].shape[:1] == (-1,)}
+    assert keep <= by_image and net.graph.output in by_image
+    for node in by_image:
+        whole = torch.cat([as_float(part[node]).reshape(len(r), -1) for r, part in zip(rows, values, strict=True)])
+        some = torch.cat([as_float(part[node]).reshape(len(r), -1) for r, part in found])
+        assert torch.equal(some, whole[sorted(chosen)])

@@ -74,6 +74,7 @@ class Deferred(Codes):
     """
 
     x: RawCodes
+    deferred = True
 
     def __init__(self, x: RawCodes, compute: Callable[[], Tensor]) -> None:
         object.__setattr__(self, "x", x)
@@ -84,6 +85,15 @@ class Deferred(Codes):
     def integers(self) -> Tensor:
         """The input's, for its size in a cache."""
         return self.x.codes
+
+    @property
+    def held(self) -> Tensor:
+        """The layer's float64 value: its codes are not known."""
+        return self.value()
+
+    def holding(self, tensor: Tensor) -> Codes:
+        """Numbers as codes of scale 1."""
+        return Codes(tensor, 1.0)
 
     def value(self) -> Tensor:
         """The layer's float64 value."""

@@ -63,10 +63,22 @@ class Pending(Codes):
 
     x: Bytes
     layer: Callable[[Bytes], Tensor]
+    deferred = True
 
     def __init__(self, x: Bytes, layer: Callable[[Bytes], Tensor]) -> None:
         for name, part in (("x", x), ("layer", layer), ("scale", 1.0)):
             object.__setattr__(self, name, part)
+
+    @property
+    def held(self) -> Tensor:
+        """The input's codes."""
+        return self.x.codes
+
+    def holding(self, tensor: Tensor) -> Codes:
+        """The layer's value on other codes."""
+        x = self.x.holding(tensor)
+        assert isinstance(x, Bytes)
+        return Pending(x, self.layer)
 
     def value(self) -> Tensor:
         """The layer's value, float64."""
