@@ -40,8 +40,8 @@ line.plot("loss")
 
 # %% [markdown]
 # The band is a paired bootstrap interval over the test images, of each point's difference to the centre. Where it
-# holds zero, these images do not show a difference. Below: the share of integer codes that differ from the
-# centre's. Between two code flips the loss has little reason to change at all.
+# holds the centre's value, the grey line, these images do not show a difference. Below: the share of integer codes
+# that differ from the centre's. With the bias correction of this scheme the network changes only where a code flips.
 
 # %%
 low, high = line.interval("loss")

@@ -41,7 +41,7 @@ found = [
     for seed in (0, 1)
 ]
 trajectories = [each.trajectory for each in found]
-trajectories[0]
+found[0]
 
 # %% [markdown]
 # ## Loss against budget
@@ -70,7 +70,7 @@ paths = plots.trajectories_info(trajectories, value="infonce", title="digits_vit
 plots.draw_trajectories(paths)
 
 # %% [markdown]
-#     landscape compare --methods evolq/released,random,cmaes,adam --seeds 2 --budget 4000 \
-#         --keep-points --out runs/compare
+#     landscape compare --bits w3a8 --block 1 --images 200 --search-images 100 --budget 4000 \
+#         --methods evolq/released,random,cmaes,adam --seeds 2 --keep-points --out runs/compare
 #     landscape plot runs/compare --kind convergence
 #     landscape plot runs/compare --kind animation
