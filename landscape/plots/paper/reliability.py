@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from landscape.plots.info.reliability import ReliabilityInfo
 from landscape.plots.info.words import percent
-from landscape.plots.paper.axes import legend_above
+from landscape.plots.paper.axes import legend_above, true_minus
 from landscape.plots.style import AMBER, BLUE, GREEN, GREY, ORANGE, PAGE_WIDTH, PURPLE, new_figure, paper_style
 
 ESTIMATOR_COLOURS = {
@@ -92,4 +94,21 @@ def _draw_descents(axes: Axes, info: ReliabilityInfo) -> None:
     if np.isfinite(info.nearest_flip):
         axes.axvline(info.nearest_flip, color=ORANGE, linewidth=0.7, linestyle=":", label="first code flip (random)")
     axes.set_ylabel(info.text.change_label)
+    _magnify_falls(axes, info)
     legend_above(axes)
+
+
+def _magnify_falls(axes: Axes, info: ReliabilityInfo) -> None:
+    """Where large steps do far more harm than any does good, make the axis logarithmic beyond the gains, and say so."""
+    changes = np.array([change for fall in info.descents for change in fall.change if math.isfinite(change)])
+    gain = -float(changes.min(initial=0.0))
+    if gain == 0.0 or changes.max() < 10 * gain:
+        return
+    near = 10.0 ** math.ceil(math.log10(gain))
+    axes.set_yscale("symlog", linthresh=near, linscale=1.5)
+    ticks = [-near, -near / 2, 0.0, near / 2, near, 10 * near, 100 * near]
+    low, high = axes.get_ylim()
+    axes.set_yticks([tick for tick in ticks if low <= tick <= high])
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: true_minus(number, "g")))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylabel(f"{info.text.change_label}\nlogarithmic beyond {near:g}")
