@@ -106,7 +106,7 @@ def _wrapped(text: str, points: float, size: float, weight: str) -> list[str]:
     advance = {letter: font.load_char(ord(letter)).linearHoriAdvance / 2**16 for letter in {*text, " "}}
     lines: list[str] = []
     for columns in range(len(text), 0, -1):
-        lines = textwrap.wrap(text, columns)
+        lines = textwrap.wrap(text, columns, break_on_hyphens=False)
         if all(sum(advance.get(letter, size) for letter in line) <= points for line in lines):
             break
     return lines

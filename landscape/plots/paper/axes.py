@@ -51,7 +51,7 @@ def dress_plane(axes: Axes, x: FloatArray, y: FloatArray, x_label: str, y_label:
 def dress_line(axes: Axes, x: FloatArray, x_label: str | None) -> None:
     """A first axis in percent, over the cells of the points."""
     axes.xaxis.set_major_formatter(PERCENT)
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.set_xlim(*edges(x)[[0, -1]])
     if x_label is not None:
         axes.set_xlabel(x_label)

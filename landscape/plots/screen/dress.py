@@ -44,8 +44,8 @@ def dress(
         menus: Rows of buttons, of which there is room for one line.
         width: Pixels.
     """
-    first = "<br>".join(escaped(line) for line in textwrap.wrap(title, _TITLE_COLUMNS))
-    lines = [escaped(line) for line in textwrap.wrap(subtitle, _SUBTITLE_COLUMNS)]
+    first = "<br>".join(escaped(line) for line in textwrap.wrap(title, _TITLE_COLUMNS, break_on_hyphens=False))
+    lines = [escaped(line) for line in textwrap.wrap(subtitle, _SUBTITLE_COLUMNS, break_on_hyphens=False)]
     small = "".join(f'<br><span style="font-size: 12px; color: {GREY}">{line}</span>' for line in lines)
     header = 26 * (1 + first.count("<br>")) + 18 * len(lines)
     figure.update_layout(
