@@ -244,7 +244,7 @@ def to_markdown(report: Row, rows: list[Row], processes: dict[str, Row]) -> str:
         *(f"- {words}" for words in report["engines"].values()),
         "",
         "The baseline evaluates a whole candidate whichever block moves. The batch is the baseline's, and the least",
-        "that an engine takes at a time; `portable` takes at least 32 images.",
+        "that an engine takes at a time; `portable` takes at least 16 images.",
         "Ratios: median over the rounds (smallest to largest).",
         "",
         "| batch | engine | starts at | images/s | ratio to baseline | ms per candidate |",

@@ -27,8 +27,9 @@ from landscape.quant.steps import StepTable, step_table
 
 
 class Portable(Reference):
-    """Like `Reference`, with the same codes, from integer products and float32 kernels (see `float32`).
+    """Like `Reference`, with the same codes, from integer products and kernels with error bounds.
 
+    The kernels and their bounds are in `float32` and `float64`.
     Covered: linear layers and convolutions without groups, with the activation function behind them, products of
     activations, uniform softmax, float LayerNorm, sums, concatenations, views. All else is left to the reference, node
     by node. Values between them are single bytes.

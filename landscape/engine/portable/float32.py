@@ -152,6 +152,34 @@ def activation_bound(function: str, others: Tensor, scale: float, zero_point: fl
     return others * (2.0 * 5.25 * UNIT * f.slope / scale) + (3.25 * UNIT * zero_point + _SLACK), relative * 1.01
 
 
+def product(
+    sums: Tensor,
+    rows: Tensor | None,
+    columns: Tensor | None,
+    gain: Tensor,
+    zero: Tensor,
+    error: Tensor,
+    highest: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Codes of a product of activations.
+
+    Args:
+        sums: (G, R, C), integers.
+        rows: int32 (G, R, 1), added to them, or None.
+        columns: int32 (G, 1, C), taken off them, or None.
+        gain: float32 (), in units of the output's scale.
+        zero: float32 (), its zero point.
+        error: float32 (): 4 factors.
+        highest: float32 ().
+    """
+    integers = sums.to(torch.int32)
+    if rows is not None:
+        integers = integers + rows
+    if columns is not None:
+        integers = integers - columns
+    return _settled(integers.to(torch.float32) * gain + zero, error, highest)
+
+
 def softmax(codes: Tensor, powers: Tensor, inverse: Tensor, zero: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
     """Codes of a softmax of 8-bit logits, over the last axis.
 

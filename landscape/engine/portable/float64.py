@@ -8,10 +8,10 @@ returned as *doubtful*, and computed again as the reference does; since e is abo
 networks whose values lie on ties exactly.
 
 The bound. u = 2^-53 is float64's unit roundoff. Both t and t' are sums of terms x p with exact integers x. In either, a
-term is multiplied by no more than 10 factors 1 + d, |d| <= u, in any arrangement: below, the parameter p carries at
-most 4 (it is a product or quotient of up to three numbers, or a sum of two such), its product with x 1 and the sums
-behind it 2; LayerNorm's 1 / sqrt carries 3 and its two products 2 more. In the reference (sums times scale, plus totals
-times offset, plus bias, over scale, plus zero point; or LayerNorm's formula, then the last two) it is at most 8. So
+term is multiplied by no more than 10 factors 1 + d, |d| <= u, in any arrangement. Here a folded parameter carries at
+most 5 (quotient, product, and the sums that fold it), its product with x 1 and the sums behind it 2; LayerNorm's 1 /
+sqrt carries 3, its weight 1, its two products and the sum 3. In the reference (sums times scale, plus totals times
+offset, plus bias, over scale, plus zero point; or LayerNorm's formula, then the last two) it is at most 8. So
 |t - t'| <= 20 u M, where M bounds the sum of the terms' magnitudes, and `error_bound` takes 24 u M for the rounding of
 M and of e, and an absolute `_SLACK` for the rounding of |t - round(t)| + e where it matters, below 1.
 
@@ -159,12 +159,12 @@ def product(
     error: Tensor,
     highest: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Codes of a product of activations.
+    """Codes of some rows of a product of activations.
 
     Args:
-        sums: (G, R, C), integers.
-        rows: int32 (G, R, 1), added to them, or None.
-        columns: int32 (G, 1, C), taken off them, or None.
+        sums: (n, C), integers.
+        rows: int32 (n, 1), added to them, or None.
+        columns: int32 (n, C), taken off them, or None.
         gain: float64 (), in units of the output's scale.
         zero: float64 (), its zero point.
         error: float64 ().
@@ -192,12 +192,14 @@ def total(
         error: float64 () or (C,).
         highest: float64 ().
     """
-    return settled(a.to(torch.float64) * gain_a + b.to(torch.float64) * gain_b + zero, error, highest)
+    # Straight from uint8 to float64 is slow, here as in `requantized`.
+    first, second = (x.to(torch.float32).to(torch.float64) for x in (a, b))
+    return settled(first * gain_a + second * gain_b + zero, error, highest)
 
 
 def requantized(a: Tensor, gain: Tensor, zero: Tensor, error: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
     """Codes under another quantizer, as in `total` with one term; uint8 (R, C)."""
-    return settled(a.to(torch.float64) * gain + zero, error, highest)
+    return settled(a.to(torch.float32).to(torch.float64) * gain + zero, error, highest)
 
 
 def layer_norm(

@@ -12,7 +12,7 @@ from landscape.engine.portable import float32, float64
 from landscape.engine.portable.activations import FAST
 from landscape.engine.portable.compiling import compiled
 from landscape.engine.portable.products import PackedWeight, multiply
-from landscape.engine.portable.target import Target, settle, tile_of
+from landscape.engine.portable.target import FEW, Target, settle, tile_of
 from landscape.engine.portable.values import Bytes
 from landscape.graph import Node
 from landscape.quant.network import WeightOperand
@@ -225,7 +225,7 @@ class ActivationEpilogue:
 
     def _of_tiles(self, sums: Tensor, rows: Tensor, tiles: Tensor) -> Tensor:
         """Codes (n, tile) of n tiles."""
-        fast = _tiles_with_activation(sums, rows, tiles, *self._fast64, self.function)
+        fast = _tiles_with_activation(sums, rows, tiles, *self._fast64, self.function) if len(rows) > FEW else None
         if fast is None:
             return self._codes(self.layer.value(sums, (rows, tiles), self.tile))
 

@@ -13,12 +13,13 @@ from landscape.engine.portable import float32, float64
 from landscape.engine.portable.compiling import compiled
 from landscape.engine.portable.float64 import error_bound
 from landscape.engine.portable.products import FLOAT, LARGEST_DEPTH, UNSIGNED, exact_float, less_128, multiply_pairs
-from landscape.engine.portable.target import Target, settle
+from landscape.engine.portable.target import FEW, Target, settle
 from landscape.engine.portable.values import Bytes
 from landscape.quant.layer_norm import layer_norm as exact_layer_norm
 from landscape.quant.softmax import MAX_TOKENS, SoftmaxTable, uniform_softmax
 
-_product = compiled(float64.product)
+_product = compiled(float32.product)
+_product_rows = compiled(float64.product)
 _total = compiled(float64.total)
 _requantized = compiled(float64.requantized)
 _layer_norm = compiled(float64.layer_norm)
@@ -37,6 +38,10 @@ def product(a: Bytes, b: Bytes, scale: float, target: Target, way: str) -> Tenso
     step = a.scale * b.scale * scale
 
     def parameters() -> tuple[Tensor, ...]:
+        error = float32.error_bound(4, float32.sum_of_magnitudes(target.zero_point)).float()
+        return target.number(step / target.step), target.zero, error, target.highest
+
+    def parameters_of_rows() -> tuple[Tensor, ...]:
         gain = torch.tensor(step / target.step, dtype=torch.float64, device=sums.device)
         error = error_bound(gain * (2.0 * depth * 255.0 * 255.0) + target.zero_point)
         return gain, target.zero_point, error, target.highest64
@@ -45,17 +50,26 @@ def product(a: Bytes, b: Bytes, scale: float, target: Target, way: str) -> Tenso
     if fast is None:
         return target.exact(_integers(sums, rows, columns) * step).reshape(*a.codes.shape[:-1], b.codes.shape[-1])
 
-    def exact(where: tuple[Tensor, ...]) -> Tensor:
+    def of_rows(where: tuple[Tensor, ...]) -> Tensor:
         group, row = where
-        integers = _integers(
-            sums[group, row], None if rows is None else rows[group, row], None if columns is None else columns[group, 0]
+        parts = (
+            sums[group, row],
+            None if rows is None else rows[group, row],
+            None if columns is None else columns[group, 0],
         )
-        return target.exact(integers * step)
+        numbers = target.once(("rows of product", step, depth), None, parameters_of_rows)
+        settled = _product_rows(*parts, *numbers) if len(group) > FEW else None
+        if settled is None:
+            return target.exact(_integers(*parts) * step)
+        return settle(
+            settled, lambda which: target.exact(_integers(*(p if p is None else p[which] for p in parts)) * step)
+        )
 
-    return settle(fast, exact).reshape(*a.codes.shape[:-1], b.codes.shape[-1])
+    return settle(fast, of_rows).reshape(*a.codes.shape[:-1], b.codes.shape[-1])
 
 
-def _integers(sums: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tensor:
+def _integers(sums: Tensor | None, rows: Tensor | None, columns: Tensor | None) -> Tensor:
+    assert sums is not None
     integers = sums.double() if rows is None else sums.double() + rows
     return integers if columns is None else integers - columns
 

@@ -87,6 +87,10 @@ def target(quantizer: ActivationQuantizer) -> Target:
     )
 
 
+FEW = 4
+"""Rows that are not worth a compiled kernel; a single one would even be compiled for anew."""
+
+
 def settle(fast: tuple[Tensor, Tensor], exact: Callable[[tuple[Tensor, ...]], Tensor]) -> Tensor:
     """Codes, the doubtful rows among them computed anew.
 
