@@ -235,8 +235,10 @@ def test_tiles_are_settled_but_for_what_lies_on_a_tie(name: str) -> None:
     scale, zero = 0.02, 9.0
     error, relative = float64.activation_bound(name, gain * 3000 + bias.abs(), scale, zero)
     rows, tiles = torch.arange(500), torch.arange(500) % 4
-    numbers = (torch.tensor(v, dtype=torch.float64) for v in (relative, 1 / scale, zero, 255.0))
-    codes, doubtful = float64.tiles_with_activation(sums, rows, tiles, gain, None, bias, error, *numbers, name)
+    numbers = [torch.tensor(v, dtype=torch.float64) for v in (relative, 1 / scale, zero, 255.0)]
+    codes, doubtful = float64.tiles_with_activation(
+        sums, rows, tiles, gain, None, bias, error, numbers[0], numbers[1], numbers[2], numbers[3], name
+    )
     x = sums[:, :64].reshape(500, 4, 16)[rows, tiles].double() * gain[tiles] + bias[tiles]
     exact = torch.from_numpy(activation_function(name).function(x.numpy())) / scale + zero
     expected = exact.round().clamp(0, 255)
