@@ -57,7 +57,9 @@ def study_of(folder: Path, images: int, evaluations: int) -> Study:
     if RunStore.exists(folder):
         with RunStore.open(folder) as store:
             stored = {name: store.load_array(name) for name in store.array_names()}
-    return build_study(gather(problem_of(shared_data(), images)), options, stored=stored)
+    study = build_study(gather(problem_of(shared_data(), images)), options, stored=stored)
+    open_study_run(folder, study, [], resume=True).close()  # what was calibrated stays, should the searches be stopped
+    return study
 
 
 def search(folder: Path, study: Study, methods: list[str], seeds: int) -> None:

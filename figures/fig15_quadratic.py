@@ -14,9 +14,10 @@ FIGURE = Figure(
     name="fig15_quadratic",
     title="How far a quadratic model holds",
     words=(
-        "R^2 of local models of the loss within a radius. Below a first radius the jumps of code flips hide "
-        "the model, beyond a last it no longer holds. Right: how much the loss really changes at each radius, "
-        "and how much the models say."
+        "R^2 of local models of the loss within a radius, with intervals that reach below the axis. The legend names "
+        "the radii at which it is one half or more: none here. Near the centre the jumps of code flips hide any model, "
+        "far from it the models do not hold. Right: how much the loss really changes at each radius, and how much the "
+        "models say."
     ),
     runs=("models",),
     kind="fit",
