@@ -39,8 +39,13 @@ def evaluated(problem, monkeypatch):
     """The points that are evaluated from now on."""
     points, evaluations = [], Problem.evaluations
 
+    def noted(asked):
+        for point in asked:
+            points.append(point)
+            yield point
+
     def watched(self, asked, progress=None):
-        return evaluations(self, (points.append(point) or point for point in asked), progress)
+        return evaluations(self, noted(asked), progress)
 
     monkeypatch.setattr(Problem, "evaluations", watched)
     return points

@@ -16,7 +16,7 @@ from landscape.plots import load_record, save_record, surface_info
 from landscape.plots.kinds import KINDS, default_kind, make_picture
 from landscape.plots.options import PlotOptions
 from landscape.plots.picture import plain_record, record_text
-from landscape.plots.sources import open_source
+from landscape.plots.sources import Record, open_source
 from landscape.plots.studies import load_study
 from landscape.scan import load_surface
 from tests.plots.searches import search, stored
@@ -110,7 +110,8 @@ def test_a_record_that_an_older_version_wrote_is_drawn_with_defaults_for_what_it
     data = json.loads(record_text(surface_info(line())))
     del data["verdicts"]
     (tmp_path / "old.json").write_text(json.dumps(data))
-    assert open_source(tmp_path / "old.json").info.verdicts == {}
+    old = open_source(tmp_path / "old.json")
+    assert isinstance(old, Record) and old.info.verdicts == {}
     del data["title"]
     (tmp_path / "broken.json").write_text(json.dumps(data))
     with pytest.raises(UserError, match=r"no record of a picture .*title"):
