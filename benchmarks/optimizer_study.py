@@ -168,7 +168,7 @@ gains 4.9 points of test top-1 over the start (2.5 to 7.3). It also beats the re
 budget, which gains no top-1 here. Next come descents along straight-through gradients (SGD, Adam, AdamW; one seed
 each, 4 to 5 points): on this surface gradients do not get lost. Then the layer-wise second-order choice
 (`hessian/tokens`, three seeds), from which ours starts, and a trust-region Newton method (one seed). PTQ4ViT,
-`hessian/diagonal` and BRECQ lower the search loss less, and no top-1 follows (BRECQ loses 2.5 points, 0.2 to 4.8).
+`hessian/diagonal` and BRECQ lower the search loss less and show no gain of top-1 (BRECQ loses 2.5 points, 0.2 to 4.8).
 Released Evol-Q, random search, CMA-ES, coordinate search and SPSA hardly move at this budget. So what helps is not
 evolution by itself but knowing which codes to change; mutation and selection on the true loss then add to it.
 At W4A8 ours gains 1.6 points (0.1 to 3.2), and Adam (one seed) comes to the same search loss: there is no winner
