@@ -213,12 +213,16 @@ class Evaluator:
             count = chunk.stop - chunk.start
             if local:
                 values = self._start_values(chunk, arithmetic)
-                if len(local) < count:
-                    values = {n: rows_of(v, local, count) if self._by_image(n) else v for n, v in values.items()}
-                parts.append(values)
+                parts.append(self.picked(values, local, count))
         if len(parts) == 1:
             return parts[0]
         return {n: joined([part[n] for part in parts]) if self._by_image(n) else parts[0][n] for n in parts[0]}
+
+    def picked(self, values: Mapping[str, Value], rows: Sequence[int], count: int) -> dict[str, Value]:
+        """The values of nodes on some of `count` images; those of all of them as they are."""
+        if len(rows) == count:
+            return dict(values)
+        return {n: rows_of(value, rows, count) if self._by_image(n) else value for n, value in values.items()}
 
     def _by_image(self, name: str) -> bool:
         """Whether a node has a value for each image, as constants have not."""

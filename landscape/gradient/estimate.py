@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from landscape.engine.values import Value, rows_of
+from landscape.engine.values import Value
 from landscape.errors import UserError
 from landscape.gradient.straight_through import Estimator, estimator
 from landscape.gradient.surrogate import PIXELS, Surrogate, number
@@ -205,19 +205,14 @@ class SurrogatePasses:
 
     def chunks(self, size: int | None = None) -> Iterator[tuple[list[int], dict[str, Value]]]:
         """Exact values of the chosen images, `size` at a time, or what the engine takes; see `Evaluator.passes`."""
-        graph = self.problem.network.graph
-        for whole, values in self.problem.evaluator.passes(self.network, self.surrogate.quantized, self.chosen):
+        evaluator = self.problem.evaluator
+        for whole, values in evaluator.passes(self.network, self.surrogate.quantized, self.chosen):
             step = len(whole) if size is None else size
             for start in range(0, len(whole), step):
-                rows, selected = whole[start : start + step], values
-                if len(rows) < len(whole):
-                    local = range(start, start + len(rows))
-                    selected = {
-                        name: rows_of(value, local, len(whole)) if graph[name].shape[:1] == (-1,) else value
-                        for name, value in values.items()
-                    }
-                if "input" in self.problem.evaluator.changing:
-                    selected = {**selected, PIXELS: self.problem.images.normalized(rows, torch.float64)}
+                rows = whole[start : start + step]
+                selected = evaluator.picked(values, range(start, start + len(rows)), len(whole))
+                if "input" in evaluator.changing:
+                    selected[PIXELS] = self.problem.images.normalized(rows, torch.float64)
                 yield rows, selected
 
     def _outputs(self, logits: Tensor) -> Outputs:

@@ -87,7 +87,7 @@ def _layer(
     offset: Tensor | None,
     bias: Tensor,
 ) -> Tensor:
-    """The value gain * integers + offset * totals + bias: 5 factors at most (x, p, product, two sums); see `layer`."""
+    """The value gain * integers + offset * totals + bias: 5 factors at most (x, p, product, two sums)."""
     tiles, tile = gain.shape
     outputs = tiles * tile
     totals = sums[:, outputs : outputs + 1].to(torch.int32).unsqueeze(-1)
@@ -113,16 +113,17 @@ def layer_with_activation(
     highest: Tensor,
     function: str,
 ) -> tuple[Tensor, Tensor]:
-    """The same with an activation function between the layer and the quantizer.
+    """Codes of an activation function of a layer's value, gain * integers + offset * totals + bias, in its own unit.
 
     Args:
-        sums: These seven as in `layer`, but in the layer's own unit, without the zero point.
-        base: ...
-        shift: ...
-        gain: ...
-        row_base: ...
-        offset: ...
-        bias: ...
+        sums: (rows, more than tiles * tile): products of stored codes and weights; the column behind the outputs holds
+            the totals, sums of the row's codes.
+        base: int32 (tiles, tile), taken off the sums.
+        shift: int32 that multiplies the totals in the integers, or None.
+        gain: float32 (tiles, tile).
+        row_base: int32, taken off the totals where `offset` multiplies them.
+        offset: float32 (tiles, tile), or None.
+        bias: float32 (tiles, tile).
         error: float32 (tiles, tile); the error's bound is error + relative |x|, see `activation_bound`.
         relative: float32 ().
         inverse: float32 (), 1 / scale of the output.
