@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.util
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from evolq.optimizer import Optimizer
 from landscape.errors import UserError
+from landscape.user_code import import_file, importable
 
 GROUP = "landscape.optimizers"
 
@@ -67,14 +67,9 @@ def _from_file(name: str) -> Any:
     path = Path(place)
     if not path.is_file():
         raise UserError(f"--method {name!r}: there is no file {path}; give path/to/file.py:Class")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"--method {name!r}: {path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
+    with importable(path.resolve().parent):
+        module = import_file(path)
     try:
-        spec.loader.exec_module(module)
         return getattr(module, attribute)
-    except AttributeError as error:
-        raise UserError(f"--method {name!r}: {error}") from error
-    except Exception as error:  # whatever the user's file raises
-        raise UserError(f"--method {name!r}: {path} cannot be run: {type(error).__name__}: {error}") from error
+    except AttributeError:
+        raise UserError(f"--method {name!r}: {path} has no attribute {attribute!r}") from None

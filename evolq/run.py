@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from evolq.driver import Driver
 from evolq.objective import NetworkObjective
 from evolq.optimizer import Optimizer
 from evolq.registry import find_method
+from evolq.settings import parse_settings
 from evolq.space import FloatArray, SpaceOptions, searched_names
 from evolq.study import Study, start_arrays, study_arrays
 from landscape.errors import UserError
@@ -114,45 +115,6 @@ class MethodOptions:
         """For legends and tables."""
         words = f"{self.optimizer_name} ({self.preset})" if self.preset else self.optimizer_name
         return f"{words}, {SELECTED_ON_TEST}" if study.options.select_on_test else words
-
-
-def parse_settings(text: str | None, kind: type[Optimizer]) -> dict[str, Any]:
-    """Settings from ``name=value`` with commas, in the types of the method's options.
-
-    Raises:
-        UserError: It is not of that form.
-    """
-    if not text:
-        return {}
-    types = {entry.name: str(entry.type) for entry in fields(kind.Options)}
-    settings: dict[str, Any] = {}
-    for part in text.split(","):
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals:
-            raise UserError(f"--settings {part!r} is not of the form name=value")
-        if name not in types:
-            raise UserError(
-                f"--settings: the method has no setting {name!r}; it has {', '.join(sorted(types)) or 'none'}"
-            )
-        try:
-            settings[name] = _typed(value, types[name])
-        except ValueError:
-            raise UserError(f"--settings {name}={value}: expected a value of type {types[name]}") from None
-    return settings
-
-
-def _typed(value: str, kind: str) -> Any:
-    if "None" in kind and value.lower() == "none":
-        return None
-    if kind.startswith("bool"):
-        if value.lower() not in ("true", "false"):
-            raise ValueError(value)
-        return value.lower() == "true"
-    if kind.startswith("int"):
-        return int(value)
-    if kind.startswith("float"):
-        return float(value)
-    return value
 
 
 @dataclass(repr=False)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 from torch import nn
 
 from landscape.errors import UserError
+from landscape.user_code import import_file, importable, one_line
 
 
 def is_factory_name(name: str) -> bool:
@@ -31,8 +29,8 @@ def build_from_factory(name: str) -> nn.Module:
     """
     place, _, function_name = name.rpartition(":")
     is_file = place.endswith(".py")
-    with _importable(Path(place).resolve().parent if is_file else Path.cwd()):
-        source = _import_file(Path(place)) if is_file else _import_module(place)
+    with importable(Path(place).resolve().parent if is_file else Path.cwd()):
+        source = _file(Path(place)) if is_file else _import_module(place)
         factory = getattr(source, function_name, None)
         if not callable(factory):
             available = _functions(source)
@@ -41,42 +39,24 @@ def build_from_factory(name: str) -> nn.Module:
         return _call(factory, name)
 
 
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Put a folder first on the import path, for as long as the user's code is imported and called."""
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-
-
-def _import_file(path: Path) -> ModuleType:
+def _file(path: Path) -> ModuleType:
     if not path.is_file():
         raise UserError(f"there is no file {path}; give a network as path/to/file.py:factory")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path} cannot be imported as Python code")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file raises
-        raise UserError(f"{path} cannot be imported: {_one_line(error)}") from error
-    return module
+    return import_file(path)
 
 
 def _import_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:  # whatever the user's module raises, or an empty or relative name
-        raise UserError(f"module {name!r} cannot be imported: {_one_line(error)}") from error
+        raise UserError(f"module {name!r} cannot be imported: {one_line(error)}") from error
 
 
 def _call(factory: Callable[[], object], name: str) -> nn.Module:
     try:
         network = factory()
     except Exception as error:  # whatever the user's factory raises
-        raise UserError(f"{name} raised {_one_line(error)}; it must work without arguments") from error
+        raise UserError(f"{name} raised {one_line(error)}; it must work without arguments") from error
     if not isinstance(network, nn.Module):
         raise UserError(f"{name} returned {type(network).__name__}; it must return a torch.nn.Module")
     return network
@@ -89,8 +69,3 @@ def _functions(source: ModuleType) -> list[str]:
         for name, value in vars(source).items()
         if callable(value) and not name.startswith("_") and getattr(value, "__module__", None) == source.__name__
     ]
-
-
-def _one_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

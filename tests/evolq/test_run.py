@@ -202,6 +202,34 @@ def test_an_optimizer_in_a_file_of_ones_own_appears_as_a_method(tmp_path, capsys
         assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("head", ["", "from __future__ import annotations\n"], ids=["plain", "postponed"])
+def test_an_optimizer_in_a_file_has_settings_of_its_own_and_may_import_its_neighbours(head, tmp_path, capsys):
+    (tmp_path / "random.py").write_text(  # a name that a module of Python has too
+        head + "from dataclasses import dataclass\n"
+        "from evolq import Optimizer, Query\n"
+        "from neighbour_of_mine import Half\n"
+        "@dataclass(frozen=True)\n"
+        "class Options:\n"
+        "    points: int = 2\n"
+        "    width: float | None = None\n"
+        "class Mine(Optimizer):\n"
+        "    Options = Options\n"
+        "    def ask(self):\n"
+        "        width = Half if self.options.width is None else self.options.width\n"
+        "        return Query(self.generator.normal(0.0, width, (self.options.points, self.space.dimension)))\n"
+        "    def tell(self, answer):\n"
+        "        return [False] * self.options.points\n"
+    )
+    (tmp_path / "neighbour_of_mine.py").write_text("Half = 0.5\n")
+    method = ["optimize", *OPTIONS, "--budget", "200", "--json", "--method", f"{tmp_path}/random.py:Mine"]
+    for number, (settings, points) in enumerate([("points=5,width=1e-3", 6), ("points=1,width=none", 6)]):
+        assert main([*method, "--out", str(tmp_path / str(number)), "--settings", settings]) == 0
+        assert json.loads(capsys.readouterr().out)["points"] == points
+    assert main([*method, "--out", str(tmp_path / "other"), "--settings", "points=1.5"]) == 2
+    assert "points=1.5: expected a value of type int" in capsys.readouterr().err
+    assert not hasattr(sys.modules["random"], "Mine")
+
+
 def test_what_is_selected_on_the_test_set_says_so_everywhere(study, tmp_path):
     chosen = evolq.SearchOptions(search_images=40, budget=400, select_on_test=True)
     peeking = evolq.Study(chosen, study.ingredients, study.search, study.test)
