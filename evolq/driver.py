@@ -143,10 +143,12 @@ class Driver:
         self.optimizer.spent = self.course.spent
         before = self.objective.spent
         query = self.optimizer.ask()
-        self.course.spent += self.objective.spent - before
+        asking = self.objective.spent - before
+        self.course.spent += asking
+        self._advance(asking)
         if query is None:
             return False
-        self._check(query)
+        self._check(query, asking)
         if self._judge is not None and self._at_checkpoint(query):
             self._look()
         self._group = query.group
@@ -172,9 +174,9 @@ class Driver:
     def _log(self, answer: Answer, accepted: bool | None) -> list[StepRow]:
         """Rows of an answer; updates what is known to be best."""
         query, info = answer.query, self.objective.info
-        each = answer.cost // len(query.points)
+        each = answer.cost // max(1, len(query.points))
         images = each // 3 if query.gradient else each
-        rows = []
+        rows: list[StepRow] = []
         for index, (point, value) in enumerate(zip(query.points, answer.values.tolist(), strict=True)):
             self.course.spent += each
             whole = self._whole(answer, index)
@@ -253,12 +255,13 @@ class Driver:
         found = self.optimizer.result()
         return self.course.best_point if found is None else found
 
-    def _check(self, query: Query) -> None:
+    def _check(self, query: Query, asking: int) -> None:
         points, dimension = query.points, self.objective.info.dimension
-        if points.ndim != 2 or points.shape[1] != dimension or not len(points):
+        if not len(points) and not asking:  # it would be asked for ever
+            raise UserError(f"{type(self.optimizer).__name__} asked for no points, and did nothing else that costs")
+        if points.ndim != 2 or points.shape[1] != dimension:
             raise UserError(
-                f"{type(self.optimizer).__name__} asked for points of shape {points.shape}; "
-                f"expected (n, {dimension}) with n at least 1"
+                f"{type(self.optimizer).__name__} asked for points of shape {points.shape}; expected (n, {dimension})"
             )
 
 

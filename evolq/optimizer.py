@@ -35,7 +35,8 @@ class Query:
     """Points whose values an optimizer wants.
 
     Attributes:
-        points: Relative coordinates, float64 (n, dimension).
+        points: Relative coordinates, float64 (n, dimension). With none nothing is measured: what was done within
+            `ask` is counted and stored, and the optimizer is told, and asked again.
         group: Index of the group of parameters in which these points differ from one another and from the last query of
             the same group; None if it is not one. It lets the part before that group be computed once; no influence on
             any value.

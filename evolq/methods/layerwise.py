@@ -1,19 +1,17 @@
-"""Evol-Q, preset ``ours``: evolution among layer-wise second-order proposals, with races on parts of the images (ours).
+"""Evol-Q, preset ``ours``: a descent among layer-wise second-order proposals, then mutation with races (ours).
 
-What is kept of Evol-Q: a point is improved block by block by mutation and selection on the calibration loss. What is
-different, and why:
+What is kept of Evol-Q: a point is improved by changing scales and by selection on the calibration loss, at the end
+block by block with mutations. What is different, and why:
 
-- The initial population is diverse: the start, and the points of least layer-wise error (`evolq.layerwise`). Blocks are
-  exchanged among them (crossover).
-- A mutation does not shake all scales by a little, of which most flip no code or a bad one: it draws a share of a
-  block's channels anew from each channel's own list of good scales and zero points. So a mutation is measured in what
-  it does to the layer's output, and moves zero points too.
-- Some children are guided: in all channels at once the entry of least g^T dw + r/2 dw^T H dw is taken, with the
-  derivative g of the loss in the weights at the present point. r is such that a given share of the channels changes;
-  the share grows after a success and shrinks after a failure, as a trust region does.
-- A child is measured on a few parts of the images first, against the parent on the same parts, and on the rest only
-  if it wins: most children lose, and cost a fraction.
-- The share of mutated channels follows the success rule (Rechenberg 1973: grow after a success, shrink after failures).
+- Shaking all scales by a little flips hardly any code, or a bad one. Here every channel has a list of scales and zero
+  points with different codes, those of least layer-wise error (`evolq.layerwise`), and a point takes one entry of each.
+- A descent leads through these lists. It is dual averaging (Nesterov 2009, doi 10.1007/s10107-007-0149-x) with the
+  layers' curvature as its metric: with slopes g_t of the loss in the dequantized weights, on a few images drawn anew at
+  each step t, every channel takes the entry of least sum_t r_t g_t^T w_j + 1/2 (w_j - w)^T H (w_j - w). A code flips
+  when enough slopes have agreed on it; noise and small steps add up instead of being rounded away.
+- Then mutations draw a share of a block's channels anew from their lists. A child is measured on a few parts of the
+  images first, against its parent on the same parts, and on the rest only if it wins: most children lose, and cost a
+  fraction. The share follows the success rule (Rechenberg 1973: grow after a success, shrink after failures).
 """
 
 from __future__ import annotations
@@ -32,7 +30,6 @@ from evolq.optimizer import Answer, Needs, Optimizer, Query
 from evolq.space import FloatArray
 from landscape.errors import UserError
 
-EXCHANGE, GUIDE, MUTATE = "exchange", "guide", "mutate"
 GRADIENT_COST = 3
 
 
@@ -41,82 +38,81 @@ class LayerwiseOptions:
     """Settings of `LayerwiseEvolQ`.
 
     Attributes:
-        metrics: Of the proposals, with spaces between them; see `evolq.layerwise`. The first makes the channels' lists.
-        images: Search images that the metrics are estimated on.
-        top: Entries of each channel's list, beside the start and the other metrics' best.
-        spread: Temperature of a draw from the list: an entry whose error exceeds the least by this share of it is
-            e times less likely.
-        exchange: Exchange blocks with the proposals before anything else.
-        guided: Guided children before the mutations begin; fewer if their reach falls below `smallest`.
-        guide: Search images of their gradients, drawn anew for each.
-        reach: First share of all channels that a guided child changes.
-        smallest: Share of the channels below which guided children end.
+        metric: Of the layer-wise error; see `evolq.layerwise`.
+        images: Search images that it is estimated on.
+        top: Entries of each channel's list, beside the start.
+        steps: Factors of the scale on each channel's grid.
+        zero_points: Largest shift of a zero point on the grid.
+        descent: Share of the budget at which the descent ends, and mutations begin.
+        batch: Search images of each slope, drawn anew for each step.
+        first: Share of all channels that the first step changes, which sets the first rate.
+        check: Steps between two measurements on all search images, which alone decide what the run goes on with.
         share: First share of a block's channels that a mutation draws anew.
+        spread: Temperature of such a draw: an entry that is worse by this share of its channel's least error is
+            e times less likely.
         race: Parts of the search images on which a child meets its parent first.
         trials: Children of a block before the next block's turn.
         grow: Factor of the share after a success; after a failure its fourth root divides.
-        steps: Factors of the scale on each channel's grid.
-        zero_points: Largest shift of a zero point on the grid.
     """
 
-    metrics: str = "tokens inputs"
+    metric: str = "tokens"
     images: int = 200
     top: int = 8
-    spread: float = 0.1
-    exchange: bool = False
-    guided: int = 60
-    guide: int = 100
-    reach: float = 0.1
-    smallest: float = 0.002
+    steps: int = 25
+    zero_points: int = 2
+    descent: float = 0.9
+    batch: int = 50
+    first: float = 0.3
+    check: int = 10
     share: float = 0.1
+    spread: float = 0.1
     race: int = 3
     trials: int = 12
     grow: float = 1.5
-    steps: int = 25
-    zero_points: int = 2
 
     def __post_init__(self) -> None:
-        unknown = [kind for kind in self.metrics.split() if kind not in METRICS]
-        if unknown or not self.metrics.split():
-            raise UserError(f"metrics {self.metrics!r}: give some of {', '.join(METRICS)}, with spaces between")
-        if min(self.images, self.top, self.guide, self.race, self.trials) < 1 or self.steps < 2 or self.zero_points < 0:
-            raise UserError("images, top, guide, race and trials of evolq/ours must be at least 1, steps at least 2")
-        if not (self.spread > 0 and 0 < self.reach <= 1 and 0 < self.share <= 1 and self.grow > 1):
-            raise UserError("evolq/ours needs spread > 0, reach and share above 0 and at most 1, and grow > 1")
+        if self.metric not in METRICS:
+            raise UserError(f"metric {self.metric!r} of evolq/ours is unknown; give one of {', '.join(METRICS)}")
+        if min(self.images, self.top, self.batch, self.check, self.race, self.trials) < 1:
+            raise UserError("images, top, batch, check, race and trials of evolq/ours must be at least 1")
+        if self.steps < 2 or self.zero_points < 0:
+            raise UserError("evolq/ours needs steps of at least 2 and zero_points of at least 0")
+        if not (0 <= self.descent <= 1 and 0 < self.first <= 1 and 0 < self.share <= 1):
+            raise UserError("descent, first and share of evolq/ours are shares; give at most 1 (0 for no descent)")
+        if not (self.spread > 0 and self.grow > 1):
+            raise UserError("evolq/ours needs spread > 0 and grow > 1")
 
 
 @dataclass
 class LayerwiseEvolQ(Optimizer):
     """See the head of this file.
 
-    The order: the proposals are measured; blocks are exchanged with them, last to first; guided children; then
-    mutations block by block, last to first, again and again. Every choice is by the loss on the search images; a tie
-    keeps what is there.
+    The order: the proposal of least layer-wise error; the descent from it; mutations of the best point found, block by
+    block, last to first, again and again. Every choice is by the loss on the search images; a tie keeps what is there.
     """
 
     needs: ClassVar[Needs] = "curvature"
     Options: ClassVar[type[Any]] = LayerwiseOptions
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"ours": {}}
     SPACE: ClassVar[dict[str, Any]] = {"scales": "weights", "zero_points": True}
-    STATIC: ClassVar[tuple[str, ...]] = ("seeds", "tables")
+    STATIC: ClassVar[tuple[str, ...]] = ("tables",)
     STATE: ClassVar[tuple[str, ...]] = (
-        "index", "parts", "seed_turn", "turn", "trial", "group", "chosen", "child", "child_parts", "racing", "share",
-        "reach", "guides",
+        "index", "parts", "descending", "present", "slopes", "rate", "unchecked",
+        "turn", "trial", "group", "chosen", "child", "child_parts", "racing", "share",
     )  # fmt: skip
 
     def start(self) -> None:
         """At the start of the space; lists come with `bind`, the start's value with `know`."""
+        none = np.zeros(0, dtype=np.int64)
         self.tables: dict[str, Any] = {}
-        self.seeds = np.zeros((0, 0), dtype=np.int64)
-        self.index = np.zeros(0, dtype=np.int64)
-        self.parts = np.full(len(self.space.parts), np.nan)
-        self.seed_turn, self.turn, self.trial, self.guides = 1, 0, 0, 0
+        self.index, self.parts = none, np.full(len(self.space.parts), np.nan)
+        self.descending, self.present, self.slopes = self.options.descent > 0, none, np.zeros((0, 0))
+        self.rate = np.nan
+        self.unchecked = self.options.check  # the first that is measured is where the descent begins
+        self.turn, self.trial = 0, 0
         self.group: int | None = None
-        self.chosen = np.zeros(0, dtype=np.int64)
-        self.child = np.zeros(0, dtype=np.int64)
-        self.child_parts = np.full(len(self.space.parts), np.nan)
-        self.racing = False
-        self.share, self.reach = self.options.share, self.options.reach
+        self.chosen, self.child, self.child_parts = none, none, np.full(len(self.space.parts), np.nan)
+        self.racing, self.share = False, self.options.share
 
     def know(self, start: Answer) -> None:
         """The start is the first member."""
@@ -124,7 +120,7 @@ class LayerwiseEvolQ(Optimizer):
         self.parts = start.part_values[0].copy()
 
     def attach(self, problem: Any) -> None:
-        """For the gradients of guided children.
+        """For the slopes of the descent.
 
         Raises:
             UserError: The problem is no quantized network, or no weight scales move.
@@ -134,24 +130,19 @@ class LayerwiseEvolQ(Optimizer):
         self.problem, self.layers = problem, layers_of(problem)
 
     def bind(self, problem: NetworkObjective) -> None:
-        """Estimate the metrics, choose, and make each channel's list."""
-        network = problem.problem.network
+        """Estimate the metric and make each channel's list."""
+        network, kind = problem.problem.network, self.options.metric
+        count = min(self.options.images, len(problem.problem.images), self.budget // (2 * PASS_COST[kind]))
+        if count < 1:
+            return
         grid = Grid(steps=self.options.steps, zero_points=self.options.zero_points if self.space.integer.any() else 0)
-        first, choices, used, spent = None, [], 1, 0
-        for kind in self.options.metrics.split():
-            left = self.budget - spent
-            count = min(self.options.images, len(problem.problem.images), left // (2 * PASS_COST[kind]))
-            if count < 1:
-                break
-            metrics = collect(network, problem.problem.images.select(range(count)), kind, self.layers, self.seed)
-            spent += count * PASS_COST[kind]
-            choices.append(choose_all(network, metrics, grid, self.options.top))
-            if first is None:
-                first, used = metrics, count
-        problem.spent += spent
-        if first is not None:
-            lists, self.seeds = make_lists(problem.space, first, choices, used, self.options.spread)
-            self.tables, self.index = lists.to_dict(), self.seeds[0].copy()
+        metrics = collect(network, problem.problem.images.select(range(count)), kind, self.layers, self.seed)
+        problem.spent += count * PASS_COST[kind]
+        lists = make_lists(problem.space, metrics, choose_all(network, metrics, grid, self.options.top), count)
+        self.tables = lists.to_dict()
+        self.index = np.zeros(len(lists.layer), dtype=np.int64)
+        self.slopes = np.zeros_like(lists.error)
+        self.present = least(self.slopes, lists.error)
 
     @property
     def lists(self) -> ChannelLists:
@@ -159,31 +150,38 @@ class LayerwiseEvolQ(Optimizer):
         return ChannelLists(**self.tables)
 
     def ask(self) -> Query | None:
-        """The next proposal or child, or the rest of the images for a child that has won its race."""
+        """A step of the descent, a check of where it is, a child, or the rest of the images for a child that leads."""
         if not self.tables:
             return None
-        if self.seed_turn < len(self.seeds):
-            return Query(self._point(self.seeds[self.seed_turn])[None])
-        if not self.racing and not self._next_child():
-            return None
+        if self.descending:
+            if self.unchecked < self.options.check and self._affords_a_step():
+                self._descend()
+                return Query(np.zeros((0, self.space.dimension)))
+            if self.unchecked:
+                return Query(self._point(self.present)[None])
+            self.descending = False
+        if not self.racing:
+            self._next_child()
         unknown = np.flatnonzero(np.isnan(self.child_parts))
         parts = self.chosen if len(unknown) == len(self.child_parts) else unknown
         return Query(self._point(self.child)[None], group=self.group, parts=tuple(parts.tolist()))
 
     def tell(self, answer: Answer) -> list[bool]:
         """Select."""
+        if not len(answer.values):
+            return []
         assert answer.part_values is not None
-        if self.seed_turn < len(self.seeds):
-            self.seed_turn += 1
-            return [self._take(self.seeds[self.seed_turn - 1], answer.part_values[0])]
+        if self.descending:
+            self.unchecked = 0
+            return [self._take(self.present, answer.part_values[0])]
         assert answer.query.parts is not None
         self.child_parts[list(answer.query.parts)] = answer.part_values[0]
         known = ~np.isnan(self.child_parts)
-        wins = self._mean(self.child_parts, known) < self._mean(self.parts, known)
-        self.racing = bool(wins and not known.all())
+        leads = self._mean(self.child_parts, known) < self._mean(self.parts, known)
+        self.racing = bool(leads and not known.all())
         if self.racing:
             return [False]
-        accepted = bool(wins) and self._take(self.child, self.child_parts)
+        accepted = bool(leads) and self._take(self.child, self.child_parts)
         self._adapt(accepted)
         return [accepted]
 
@@ -201,15 +199,35 @@ class LayerwiseEvolQ(Optimizer):
 
     def _point(self, index: Any) -> FloatArray:
         point = np.zeros(self.space.dimension)
-        self.lists.put(point, np.arange(len(index)), index)
+        self.lists.put(point, index)
         return point
 
     @property
-    def _phase(self) -> str:
-        """What the next child is."""
-        if self.options.exchange and self.turn < len(self._groups()) * (len(self.seeds) if len(self.seeds) > 2 else 0):
-            return EXCHANGE
-        return GUIDE if self.guides < self.options.guided and self.reach >= self.options.smallest else MUTATE
+    def _batch(self) -> int:
+        return int(min(self.options.batch, self.space.images))
+
+    def _affords_a_step(self) -> bool:
+        """Whether a step, and a check behind it, fit before the descent's end."""
+        return bool(self.spent + GRADIENT_COST * self._batch + self.space.images <= self.options.descent * self.budget)
+
+    def _descend(self) -> None:
+        """One step: add the slopes on a few images, and take each channel's least entry anew."""
+        rows = np.sort(self.generator.permutation(self.space.images)[: self._batch]).tolist()
+        space, lists = self.problem.space, self.lists
+        weights = present_weights(space, lists, self.layers, self.present)
+        slopes = weight_gradients(self.problem.problem, weights, rows, self.problem.loss)
+        self.problem.spent += GRADIENT_COST * self._batch
+        self.unchecked += 1
+        table = linear_terms(space, lists, self.layers, slopes)
+        if not np.isfinite(table).all():
+            return
+        if np.isnan(self.rate):
+            self.rate = rate_that_changes(table, lists.error, self.options.first)
+        if np.isnan(self.rate):
+            return
+        done = self.spent / (self.options.descent * self.budget)
+        self.slopes = self.slopes + self.rate * 0.5 * (1.0 + np.cos(np.pi * done)) * table
+        self.present = least(self.slopes, lists.error)
 
     def _groups(self) -> list[int]:
         """Groups that hold channels with lists, from the last to the first."""
@@ -220,110 +238,67 @@ class LayerwiseEvolQ(Optimizer):
             if np.isin(self.space.groups[number], columns).any()
         ]
 
-    def _next_child(self) -> bool:
-        """Make a child; False if there is nothing left to do."""
-        groups = self._groups()
-        self._skip_equal(groups)
-        phase = self._phase
-        if phase == GUIDE and not self._guided_child():
-            self.guides, phase = self.options.guided, MUTATE  # the budget does not pay for a gradient
-        if phase == EXCHANGE:
-            self.group = groups[self.turn // len(self.seeds)]
-            channels = self._channels(self.group)
-            self._draw_parts()
-            self.child = self.index.copy()
-            self.child[channels] = self.seeds[self.turn % len(self.seeds)][channels]
-        elif phase == MUTATE:
-            self.group = groups[self.turn % len(groups)]
-            if self.trial == 0:
-                self._draw_parts()
-            self.child = self._mutated()
-        self.child_parts = np.full(len(self.space.parts), np.nan)
-        return True
-
-    def _skip_equal(self, groups: list[int]) -> None:
-        """Pass over exchanges that would change nothing."""
-        while self._phase == EXCHANGE:
-            channels = self._channels(groups[self.turn // len(self.seeds)])
-            if (self.seeds[self.turn % len(self.seeds)][channels] != self.index[channels]).any():
-                return
-            self.turn += 1
-
-    def _draw_parts(self) -> None:
-        """The parts of the next races; kept for a whole block, so that the part of the network before it is too."""
-        count = min(self.options.race, len(self.space.parts))
-        self.chosen = np.sort(self.generator.permutation(len(self.space.parts))[:count])
-
-    def _channels(self, group: int) -> Any:
-        return np.flatnonzero(np.isin(self.lists.columns[:, 0], self.space.groups[group]))
-
-    def _mutated(self) -> Any:
-        """Draw a share of the block's channels, or of one of its layers, anew from their lists."""
-        assert self.group is not None
-        lists, channels = self.lists, self._channels(self.group)
+    def _next_child(self) -> None:
+        """Draw a share of a block's channels, or of one of its layers, anew from their lists."""
+        groups, lists = self._groups(), self.lists
+        self.group = groups[self.turn % len(groups)]
+        if self.trial == 0:  # the same races for a whole block, so that the part of the network before it is kept too
+            count = min(self.options.race, len(self.space.parts))
+            self.chosen = np.sort(self.generator.permutation(len(self.space.parts))[:count])
+        channels = np.flatnonzero(np.isin(lists.columns[:, 0], self.space.groups[self.group]))
         if self.generator.random() < 0.5:
             layer = self.generator.choice(np.unique(lists.layer[channels]))
             channels = channels[lists.layer[channels] == layer]
         drawn = channels[self.generator.random(len(channels)) < self.share]
         if not len(drawn):
             drawn = channels[[int(self.generator.integers(len(channels)))]]
-        child = self.index.copy()
-        child[drawn] = lists.draw(drawn, self.generator)
-        return child
-
-    def _guided_child(self) -> bool:
-        """The entries of least estimated loss in all channels; False where the budget does not pay for it."""
-        count = min(self.options.guide, self.space.images)
-        if self.budget - self.spent < GRADIENT_COST * count + self.space.images:
-            return False
-        rows = np.sort(self.generator.permutation(self.space.images)[:count]).tolist()
-        space, lists = self.problem.space, self.lists
-        weights = present_weights(space, lists, self.layers, self.index)
-        slopes = weight_gradients(self.problem.problem, weights, rows, self.problem.loss)
-        self.problem.spent += GRADIENT_COST * count
-        linear = linear_terms(space, lists, self.layers, self.index, slopes)
-        quadratic = lists.quadratic[np.arange(len(self.index)), self.index]
-        self.child = least_within(linear, quadratic, self.index, self.reach)
-        self.group = None
-        self._draw_parts()
-        return True
+        self.child = self.index.copy()
+        self.child[drawn] = lists.draw(drawn, self.slopes, self.options.spread, self.generator)
+        self.child_parts = np.full(len(self.space.parts), np.nan)
 
     def _adapt(self, accepted: bool) -> None:
-        """The success rules, and whose turn is next."""
-        phase, grow = self._phase, self.options.grow
-        if phase == EXCHANGE:
+        """The success rule, and whose turn is next."""
+        grow = self.options.grow
+        self.share = float(np.clip(self.share * (grow if accepted else grow**-0.25), 1e-3, 1.0))
+        self.trial += 1
+        if self.trial == self.options.trials:
+            self.trial = 0
             self.turn += 1
-        elif phase == GUIDE:
-            self.guides += 1
-            self.reach = float(np.clip(self.reach * (grow if accepted else grow**-2), 1e-4, 1.0))
-        else:
-            self.share = float(np.clip(self.share * (grow if accepted else grow**-0.25), 1e-3, 1.0))
-            self.trial += 1
-            if self.trial == self.options.trials:
-                self.trial = 0
-                self.turn += 1
 
 
-def least_within(linear: FloatArray, quadratic: FloatArray, index: Any, share: float) -> Any:
-    """The entries of least linear + r quadratic, with the smallest r at which at most a share of the channels changes.
+def least(slopes: FloatArray, error: FloatArray) -> Any:
+    """The entry of least slopes + error of each channel, int64 (C,); of equals the first.
 
     Args:
-        linear: float64 (C, K), zero for the present entries.
-        quadratic: Not negative, likewise.
-        index: Present entries, int64 (C,).
-        share: 0 to 1.
+        slopes: float64 (C, K).
+        error: Likewise.
+    """
+    return np.argmin(slopes + error, axis=1)
+
+
+def rate_that_changes(table: FloatArray, error: FloatArray, share: float) -> float:
+    """The largest factor r (to 0.1 %) with which at most a share of the channels has its least r table + error changed.
+
+    Where no factor changes as many, nine tenths of those that the largest changes count instead.
+
+    Args:
+        table: Slopes, float64 (C, K).
+        error: float64 (C, K).
+        share: Above 0, at most 1.
 
     Returns:
-        int64 (C,). All present where even the largest r changes more.
+        The factor; NaN where none changes anything.
     """
-    low, high = -30.0, 30.0
-    # An entry with the codes of the present one changes nothing.
-    other = quadratic > 1e-9 * quadratic.max(axis=1, keepdims=True)
-    other[np.arange(len(index)), index] = True
-    usable = np.where(np.isfinite(linear) & other, linear, np.inf)
-    for _ in range(40):
+    before = least(np.zeros_like(error), error)
+
+    def changed(exponent: float) -> float:
+        return float(np.mean(least(np.exp(exponent) * table, error) != before))
+
+    low, high = -60.0, 60.0
+    if changed(high) == 0:
+        return np.nan
+    share = min(share, 0.9 * changed(high))
+    while high - low > 1e-3:
         middle = 0.5 * (low + high)
-        changed = np.mean(np.argmin(usable + np.exp(middle) * quadratic, axis=1) != index)
-        low, high = (middle, high) if changed > share else (low, middle)
-    found = np.argmin(usable + np.exp(high) * quadratic, axis=1)
-    return found if np.mean(found != index) <= share else index.copy()
+        low, high = (middle, high) if changed(middle) <= share else (low, middle)
+    return float(np.exp(low))

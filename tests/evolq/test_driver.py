@@ -146,6 +146,48 @@ def test_the_last_query_is_cut_to_what_the_budget_pays_for():
     assert len(course.steps) - 1 == 11 and course.spent == 110
 
 
+def test_what_an_optimizer_works_out_by_itself_is_counted_told_and_kept():
+    class Working(Optimizer):
+        STATE = ("turn",)
+
+        def start(self):
+            self.turn = 0
+
+        def attach(self, problem):
+            self.problem = problem
+
+        def ask(self):
+            self.turn += 1
+            if self.turn == 4:
+                return None
+            self.problem.spent += 7
+            return Query(np.zeros((0 if self.turn < 3 else 1, 6)))
+
+        def tell(self, answer):
+            return [True] * len(answer.values)
+
+    problem, _ = quadratic(images=10)
+    kept: list[int] = []
+    told: list[int] = []
+    driver = Driver(problem, Working(problem.info), 1000, lambda rows, state, static: kept.append(len(rows)))
+    driver.tell_progress(told.append)
+    driver.run()
+    assert kept == [1, 0, 0, 1] and driver.course.spent == sum(told) == 3 * 7 + 10
+
+
+def test_an_optimizer_that_asks_for_nothing_and_does_nothing_is_stopped():
+    class Idle(Optimizer):
+        def ask(self):
+            return Query(np.zeros((0, 6)))
+
+        def tell(self, answer):
+            return []
+
+    problem, _ = quadratic()
+    with pytest.raises(UserError, match="Idle asked for no points"):
+        Driver(problem, Idle(problem.info), 100).run()
+
+
 def test_points_of_a_wrong_shape_are_a_users_mistake():
     class Wrong(Optimizer):
         def ask(self):

@@ -1,4 +1,4 @@
-"""Evol-Q, ours: lists of channels, what exchanging their entries does, and guided children."""
+"""Evol-Q, ours: lists of channels, what a gradient says of their entries, and the descent through them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import evolq
-from evolq.channel_lists import linear_terms, make_lists, present_weights
+from evolq.channel_lists import ChannelLists, linear_terms, make_lists, present_weights
 from evolq.float_pass import layer_batches, weight_gradients
 from evolq.layerwise import Grid, choose_all, collect
-from evolq.methods.layerwise import least_within
+from evolq.methods.layerwise import least, rate_that_changes
 from evolq.space import SpaceOptions
 from landscape.errors import UserError
 from landscape.quant.calibrate import float_values
@@ -24,10 +24,14 @@ LAYERS = ["blocks.1.attn.qkv", "blocks.2.mlp.fc2"]
 def made(study):
     space = study.objective(SpaceOptions("weights", zero_points=True)).space
     images = study.search.images.select(range(8))
-    metrics = {kind: collect(study.search.network, images, kind, LAYERS) for kind in ("inputs", "tokens")}
-    choices = [choose_all(study.search.network, metric, Grid(steps=9, zero_points=1), 3) for metric in metrics.values()]
-    lists, seeds = make_lists(space, metrics["inputs"], choices, 8, 0.1)
-    return space, lists, seeds, choices, images
+    metrics = collect(study.search.network, images, "inputs", LAYERS)
+    choices = choose_all(study.search.network, metrics, Grid(steps=9, zero_points=1), 3)
+    return space, make_lists(space, metrics, choices, 8), choices, images
+
+
+def everywhere(lists, entry):
+    """The same entry of every channel."""
+    return np.full(len(lists.layer), entry)
 
 
 def weights_of(space, layer):
@@ -39,7 +43,7 @@ def weights_of(space, layer):
 def dequantized(space, lists, layer, index):
     """In float64, by the network itself."""
     point = np.zeros(space.info.dimension)
-    lists.put(point, np.arange(len(index)), index)
+    lists.put(point, index)
     return space.at(point).operand(layer).dequantized().flatten(1)
 
 
@@ -59,48 +63,46 @@ def test_what_the_layers_read_is_what_the_float_network_computes(study):
             torch.testing.assert_close(out.double(), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_proposals_are_the_start_and_each_metrics_best(made):
-    space, lists, seeds, choices, _ = made
-    start = np.zeros(space.info.dimension)
-    lists.put(start, np.arange(len(lists.layer)), seeds[0])
-    assert not start.any()
-    for number, choice in enumerate(choices):
-        point = np.zeros(space.info.dimension)
-        lists.put(point, np.arange(len(lists.layer)), seeds[1 + number])
+def test_entries_are_the_start_and_then_what_the_metric_chose(made):
+    space, lists, choices, _ = made
+    point = np.zeros(space.info.dimension)
+    lists.put(point, everywhere(lists, 0))
+    assert not point.any()
+    for rank in range(3):
+        lists.put(point, everywhere(lists, 1 + rank))
         network = space.at(point)
         for layer in LAYERS:
-            torch.testing.assert_close(network.weights[layer].scale, choice[layer].scale[0], rtol=1e-13, atol=0)
-            assert torch.equal(network.weights[layer].zero_point, choice[layer].zero_point[0])
+            torch.testing.assert_close(network.weights[layer].scale, choices[layer].scale[rank], rtol=1e-13, atol=0)
+            assert torch.equal(network.weights[layer].zero_point, choices[layer].zero_point[rank])
 
 
 def test_entries_of_a_list_have_different_codes(made):
     space, lists, *_ = made
     for number, layer in enumerate(LAYERS):
         for entry in (2, 3):
-            index = np.full(len(lists.layer), 1)
-            first = dequantized(space, lists, layer, index)
+            first = dequantized(space, lists, layer, everywhere(lists, 1))
             second = dequantized(space, lists, layer, np.where(lists.layer == number, entry, 1))
             assert ((first != second).any(dim=1)).double().mean() > 0.95
 
 
-def test_quadratic_terms_are_half_the_squared_change_of_the_layers_output(made):
-    space, lists, seeds, _, images = made
+@pytest.mark.parametrize("entry", [0, 1, 3])
+def test_errors_are_half_the_squared_change_of_the_layers_output(made, entry):
+    space, lists, _, images = made
     graph = space.network.graph
     values = {node.name: value for node, value in float_values(graph, images.normalized())}
     for number, layer in enumerate(LAYERS):
         x = values[graph[layer].inputs[0]]
         x = x.reshape(-1, x.shape[-1])
-        mine = lists.layer == number
-        change = dequantized(space, lists, layer, seeds[2]) - dequantized(space, lists, layer, seeds[0])
+        change = dequantized(space, lists, layer, everywhere(lists, entry)) - weights_of(space, layer)
         expected = 0.5 * (x @ change.T).square().sum(0).numpy() / len(images)
-        found = lists.quadratic[np.flatnonzero(mine), seeds[2][mine], seeds[0][mine]]
+        found = lists.error[lists.layer == number, entry]
         np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-6 * expected.max())
 
 
 def test_the_gradient_in_the_weights_is_the_slope_of_the_loss(study, made):
-    space, lists, seeds, *_ = made
+    space, lists, *_ = made
     rows = list(range(10))
-    weights = present_weights(space, lists, LAYERS, seeds[1])
+    weights = present_weights(space, lists, LAYERS, everywhere(lists, 1))
     problem = study.search
     slopes = weight_gradients(problem, weights, rows, "kl")
     generator = torch.Generator().manual_seed(0)
@@ -135,60 +137,90 @@ def float_kl(problem, weights, rows):
     return float((teacher.exp() * (teacher - student)).sum(1).mean())
 
 
-def test_linear_terms_are_the_gradient_times_the_change(made):
-    space, lists, seeds, *_ = made
+def test_linear_terms_are_the_gradient_times_the_change_from_the_start(made):
+    space, lists, *_ = made
     generator = torch.Generator().manual_seed(1)
-    present = present_weights(space, lists, LAYERS, seeds[1])
+    present = present_weights(space, lists, LAYERS, everywhere(lists, 1))
     slopes = {layer: torch.randn(weight.shape, generator=generator) for layer, weight in present.items()}
-    linear = linear_terms(space, lists, LAYERS, seeds[1], slopes)
+    linear = linear_terms(space, lists, LAYERS, slopes)
+    np.testing.assert_array_equal(linear[:, 0], 0.0)
     for number, layer in enumerate(LAYERS):
-        mine = lists.layer == number
-        change = dequantized(space, lists, layer, seeds[2]) - dequantized(space, lists, layer, seeds[1])
+        start = dequantized(space, lists, layer, everywhere(lists, 0))
+        change = dequantized(space, lists, layer, everywhere(lists, 2)) - start
         expected = (change * slopes[layer].double().flatten(1)).sum(1).numpy()
-        found = linear[np.flatnonzero(mine), seeds[2][mine]]
+        found = linear[lists.layer == number, 2]
         np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-3 * np.abs(expected).max())
-        np.testing.assert_array_equal(linear[np.flatnonzero(mine), seeds[1][mine]], 0.0)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.05, 0.3, 1.0])
-def test_a_guided_child_changes_at_most_its_share_and_takes_the_most_promising(share):
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6])
+def test_the_first_rate_changes_the_share_of_channels_that_was_asked_for(share):
     generator = np.random.default_rng(0)
-    linear = generator.standard_normal((400, 5))
-    quadratic = generator.random((400, 5)) + 0.1
-    index = generator.integers(0, 5, 400)
-    linear[np.arange(400), index] = quadratic[np.arange(400), index] = 0.0
-    found = least_within(linear, quadratic, index, share)
-    changed = found != index
-    assert changed.mean() <= share
-    if share >= 0.05:
-        assert changed.mean() >= 0.9 * min(share, (linear.min(axis=1) < 0).mean())
-    gains = linear[np.arange(400), found]
-    assert (gains[changed] < 0).all()
+    table, error = generator.standard_normal((4000, 5)), generator.random((4000, 5))
+    before, rate = np.argmin(error, axis=1), rate_that_changes(table, error, share)
+    changed = np.mean(np.argmin(rate * table + error, axis=1) != before)
+    assert share - 0.005 <= changed <= share
+    assert np.mean(np.argmin(1.01 * rate * table + error, axis=1) != before) > changed - 1e-12
 
 
-def test_entries_with_the_same_codes_do_not_count_as_changes():
-    linear, quadratic = np.array([[0.0, -1e-12, -1.0]]), np.array([[0.0, 0.0, 0.1]])
-    assert least_within(linear, quadratic, np.array([0]), 1.0).tolist() == [2]
-    assert least_within(linear[:, :2], quadratic[:, :2], np.array([0]), 1.0).tolist() == [0]
+def test_a_share_that_no_rate_reaches_is_cut_to_nine_tenths_of_what_can_change():
+    error, table = np.tile([0.1, 0.3], (1000, 1)), np.zeros((1000, 2))
+    table[:100, 1] = -np.linspace(1, 2, 100)  # these change at rates between 0.1 and 0.2, the others never
+    rate = rate_that_changes(table, error, 0.5)
+    assert np.sum(np.argmin(rate * table + error, axis=1)) == 90 and 0.1 < rate < 0.2
+    assert np.isnan(rate_that_changes(np.zeros((1000, 2)), error, 0.5))
 
 
-def test_a_gradient_that_is_not_finite_changes_nothing():
-    linear, quadratic = np.array([[0.0, np.nan]]), np.array([[0.0, 0.1]])
-    assert least_within(linear, quadratic, np.array([0]), 1.0).tolist() == [0]
+def test_a_channel_changes_as_soon_as_enough_slopes_have_agreed_on_another_entry():
+    """Two entries with errors 0.1 and 0.3: slopes of -0.07 for the second win at the third step, 3 x 0.07 > 0.2."""
+    error, slope = np.array([[0.1, 0.3]]), np.array([[0.0, -0.07]])
+    assert [int(least(steps * slope, error)[0]) for steps in range(5)] == [0, 0, 0, 1, 1]
+    assert least(np.zeros((1, 2)), np.array([[0.2, 0.2]])).tolist() == [0]
+
+
+def test_entries_are_drawn_with_the_chances_of_their_error_and_slopes():
+    """Errors 1, 1 and 2, slopes 0, 0.1 and -0.9, spread 0.1: energies 0, 1 and 1 above the least, in temperatures."""
+    error, slopes = np.tile([1.0, 1.0, 2.0], (30000, 1)), np.tile([0.0, 0.1, -0.9], (30000, 1))
+    columns, layer = np.zeros((30000, 2), dtype=np.int64), np.zeros(30000, dtype=np.int64)
+    lists = ChannelLists(columns, np.zeros((30000, 3, 2)), error, layer)
+    drawn = lists.draw(np.arange(30000), slopes, 0.1, np.random.default_rng(0))
+    chances = np.array([1.0, np.exp(-1), np.exp(-1)]) / (1 + 2 * np.exp(-1))
+    np.testing.assert_allclose(np.bincount(drawn, minlength=3) / 30000, chances, atol=0.01)
 
 
 def test_ours_finds_a_lower_loss_than_released_and_than_its_own_proposals_at_equal_budget(study):
     options = evolq.SearchOptions(search_images=40, budget=1600)
     longer = evolq.Study(options, study.ingredients, study.search, study.test)
-    quick = {"evolq/ours": "steps=9,top=4", "evolq/released": None, "hessian/tokens": "steps=9"}
+    quick = {"evolq/ours": "steps=9,top=4,batch=10,check=4", "evolq/released": None, "hessian/tokens": "steps=9"}
     ends: dict[str, Any] = {method: evolq.optimize(longer, method, settings=text) for method, text in quick.items()}
     losses = {method: found.result["end"]["search"]["infonce"] for method, found in ends.items()}
     assert losses["evolq/ours"] < min(losses["evolq/released"], losses["hessian/tokens"])
     assert ends["evolq/ours"].result["spent"] <= 1600
 
 
+def test_the_descent_alone_goes_below_the_proposal_it_begins_with(study):
+    longer = evolq.Study(
+        evolq.SearchOptions(search_images=40, budget=1600), study.ingredients, study.search, study.test
+    )
+    found = evolq.optimize(longer, "evolq/ours", settings="steps=9,top=4,batch=10,check=4,descent=1,images=40")
+    path = found.trajectory
+    assert len(path) > 5 and path.best[-1] < path.value[1] < path.value[0]
+    # 40 images with their backward passes for the metric; the proposal; then four steps of 10 images, and a check
+    assert path.cost[:4].tolist() == [0, 160, 320, 480]
+
+
+def test_a_slope_that_is_not_finite_changes_nothing(study, monkeypatch):
+    import evolq.methods.layerwise as module
+
+    def poisoned(problem, weights, rows, loss):
+        return {layer: torch.full_like(weight, float("nan")) for layer, weight in weights.items()}
+
+    monkeypatch.setattr(module, "weight_gradients", poisoned)
+    found = evolq.optimize(study, "evolq/ours", settings="steps=5,top=3,images=10,batch=10,check=2,descent=1")
+    assert len(set(found.trajectory.value[1:].tolist())) == 1
+
+
 def test_settings_of_ours_are_checked(study):
-    for settings, words in (("metrics=all", "metrics 'all'"), ("reach=0", "reach and share"), ("top=0", "at least 1")):
+    for settings, words in (("metric=all", "metric 'all'"), ("first=0", "first and share"), ("top=0", "at least 1")):
         with pytest.raises(UserError, match=words):
             evolq.optimize(study, "evolq/ours", settings=settings)
 

@@ -49,7 +49,7 @@ def test_what_was_found_is_a_small_table_in_a_notebook_with_escaped_names(study)
 
 
 QUICK = {
-    "evolq/ours": "steps=5,top=3,images=10,guide=10",
+    "evolq/ours": "steps=5,top=3,images=10,batch=10,check=2,descent=0.7",
     "hessian": "steps=5,images=10",
     "ptq4vit": "steps=5,images=10",
 }
@@ -100,7 +100,9 @@ def numbers(trajectory):
     return [getattr(trajectory, name).tobytes() for name in columns]
 
 
-@pytest.mark.parametrize(("method", "records"), [("evolq/released", 3), ("evolq/ours", 3), ("cmaes", 1), ("sgd", 3)])
+@pytest.mark.parametrize(
+    ("method", "records"), [("evolq/released", 3), ("evolq/ours", 3), ("evolq/ours", 8), ("cmaes", 1), ("sgd", 3)]
+)
 def test_an_interrupted_run_goes_on_bit_for_bit(study, tmp_path, method, records, monkeypatch):
     settings = QUICK.get(method)
     whole = evolq.optimize(study, method, out=tmp_path / "whole", settings=settings)
