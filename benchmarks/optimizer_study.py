@@ -29,7 +29,7 @@ from evolq.run import MethodOptions, open_study_run, run_method
 from evolq.study import SearchOptions, Study, build_study
 from landscape.cli.runs import aligned
 from landscape.engine import choose_engine
-from landscape.setup import Ingredients, ProblemOptions, gather
+from landscape.setup import ProblemOptions, gather
 from landscape.store import RunStore, TrajectoryTable
 
 HERE = Path(__file__).parent
@@ -66,19 +66,22 @@ METHODS = (
 )
 
 
-def ingredients_of(bits: str) -> Ingredients:
-    """DeiT-Tiny at some bits, with the test images."""
-    return gather(
-        ProblemOptions(
-            model="deit_tiny_patch16_224",
-            weights=str(DATA / "weights" / "deit_tiny_patch16_224.safetensors"),
-            data=str(DATA / "imagenet-mini"),
-            resize="none",
-            crop=224,
-            preset="fq-vit++",
-            bias_correction="weight",
-            bits=bits,
-        )
+def problem_of(bits: str, data: Path) -> ProblemOptions:
+    """DeiT-Tiny at some bits, with the test images.
+
+    Args:
+        bits: Such as ``w3a8``.
+        data: Folder of weights and images.
+    """
+    return ProblemOptions(
+        model="deit_tiny_patch16_224",
+        weights=str(data / "weights" / "deit_tiny_patch16_224.safetensors"),
+        data=str(data / "imagenet-mini"),
+        resize="none",
+        crop=224,
+        preset="fq-vit++",
+        bias_correction="weight",
+        bits=bits,
     )
 
 
@@ -89,7 +92,7 @@ def load(bits: str, folder: Path, evaluations: int) -> Study:
     if RunStore.exists(folder):
         with RunStore.open(folder) as store:
             stored = {name: store.load_array(name) for name in store.array_names()}
-    study = build_study(ingredients_of(bits), options, stored=stored)
+    study = build_study(gather(problem_of(bits, DATA)), options, stored=stored)
     open_study_run(folder, study, [], resume=True).close()
     return study
 

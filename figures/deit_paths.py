@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.optimizer_study import problem_of
 from evolq.run import MethodOptions, open_study_run, run_method
 from evolq.study import SearchOptions, Study, build_study
 from figures.command_line import FEWEST_IMAGES, Parser, run_script
@@ -25,7 +26,7 @@ from landscape.errors import UserError
 from landscape.plots import save_record, surface_below, trajectories_info
 from landscape.plots.info.plane import plane_through
 from landscape.plots.info.trajectories import Below
-from landscape.setup import ProblemOptions, gather
+from landscape.setup import gather
 from landscape.store import RunStore
 from landscape.trajectory import load_trajectories
 
@@ -35,21 +36,6 @@ THROUGH = ("hessian (tokens)", "evolq (ours)")
 IMAGES = 200
 
 
-def problem_of(data: Path, images: int | None) -> ProblemOptions:
-    """The problem of benchmarks/optimizer_study.py, on so many test images."""
-    return ProblemOptions(
-        model="deit_tiny_patch16_224",
-        weights=str(data / "weights" / "deit_tiny_patch16_224.safetensors"),
-        data=str(data / "imagenet-mini"),
-        resize="none",
-        crop=224,
-        preset="fq-vit++",
-        bias_correction="weight",
-        bits="w3a8",
-        images=images,
-    )
-
-
 def study_of(folder: Path, images: int, evaluations: int) -> Study:
     """The study of benchmarks/optimizer_study.py on fewer images, its points kept; or what is stored of it."""
     options = SearchOptions(search_images=images, budget=evaluations * images, keep_points=True)
@@ -57,7 +43,7 @@ def study_of(folder: Path, images: int, evaluations: int) -> Study:
     if RunStore.exists(folder):
         with RunStore.open(folder) as store:
             stored = {name: store.load_array(name) for name in store.array_names()}
-    study = build_study(gather(problem_of(shared_data(), images)), options, stored=stored)
+    study = build_study(gather(replace(problem_of("w3a8", shared_data()), images=images)), options, stored=stored)
     open_study_run(folder, study, [], resume=True).close()  # what was calibrated stays, should the searches be stopped
     return study
 

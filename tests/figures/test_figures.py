@@ -10,7 +10,6 @@ import subprocess
 import numpy as np
 import pytest
 
-from benchmarks.optimizer_study import ingredients_of
 from figures import deit_paths, runs
 from figures.all import figures, page
 from figures.all import main as all_figures
@@ -109,12 +108,6 @@ def test_ctrl_c_ends_with_one_line_and_what_a_command_said_is_not_said_again(cap
 def test_the_folder_of_real_data_is_that_of_the_tests_unless_the_environment_names_another(monkeypatch, tmp_path):
     monkeypatch.setenv("LANDSCAPE_SHARED_DATA", str(tmp_path))
     assert shared_data() == tmp_path
-
-
-def test_paths_are_of_the_network_that_the_study_of_optimizers_searches(shared_data):
-    theirs = ingredients_of("w3a8").options
-    ours = deit_paths.problem_of(shared_data, theirs.images)
-    assert {**vars(ours), "weights": "", "data": ""} == {**vars(theirs), "weights": "", "data": ""}
 
 
 def test_a_packed_scan_keeps_points_and_moved_scales_and_nothing_else_of_the_network(tmp_path):
