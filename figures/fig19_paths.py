@@ -16,8 +16,8 @@ FIGURE = Figure(
     words=(
         "Searches as before on 200 images, over infoNCE of the same 200 training images on the plane through the start "
         "and the ends of two of them. A larger dot lies farther off that plane, and there the surface says little. "
-        "The metric of layer-wise errors finds the way into the valley, and evolq (ours) goes on along it; the other "
-        "searches move by up to 5 % (RMS), but off this plane, in which they stay at the start."
+        "The metric of layer-wise errors finds the way to the valley's side, and evolq (ours) turns from there to its "
+        "floor; the other searches move by up to 6 % (RMS), but off this plane, in which they stay at the start."
     ),
     runs=("deit_paths",),
     kind="trajectories",
