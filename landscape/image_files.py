@@ -82,6 +82,8 @@ def class_indices(names: Iterable[str], num_classes: int, folder: Path) -> dict[
             if name not in places:
                 raise UserError(f"class folder {folder / name} is not a wnid of ImageNet-1k; rename or remove it")
         return {name: places[name] for name in ordered}
+    if not ordered:
+        raise UserError(f"{folder} has no class folders; put each image into one: {folder}/<class>/picture.jpeg")
     if len(ordered) != num_classes:
         raise UserError(
             f"{folder} has {len(ordered)} class folders, but the network has {num_classes} classes; "

@@ -251,6 +251,7 @@ def gather(options: ProblemOptions) -> Ingredients:
                 f"--bits {options.bits} was given, but {options.quantized} is quantized at {quantized.scheme.bits}; "
                 "leave out --bits"
             )
+        _check_scheme(options, quantized, graph)
         names = quantized.scale_names()
     else:
         exact_input = keeps_input(scheme, model.preprocessing.mean, model.preprocessing.std)
@@ -261,6 +262,22 @@ def gather(options: ProblemOptions) -> Ingredients:
         block, layers = default_selection(graph)
     chosen = select_names(graph, names, block, layers, options.which)
     return Ingredients(options, model, graph, calibration, images, quantized, tuple(names), chosen)
+
+
+def _check_scheme(options: ProblemOptions, quantized: QuantizedNetwork, graph: Graph) -> None:
+    """Refuse a preset, or parts of one, that the file was not made with: they would be left out in silence."""
+    given = [name for name in CHOICES if getattr(options, name) is not None]
+    if options.preset == ProblemOptions.preset and not given:
+        return
+    parts = CHOICES if options.preset != ProblemOptions.preset else given
+    asked, found = options.scheme().for_graph(graph).to_dict(), quantized.scheme.for_graph(graph).to_dict()
+    for name in parts:
+        if asked[name] != found[name]:
+            flag = name if name in given else "preset"
+            raise UserError(
+                f"--{flag.replace('_', '-')} {getattr(options, flag)} was given, but {options.quantized} is quantized "
+                f"with {name} {found[name]}; leave out --{flag.replace('_', '-')}"
+            )
 
 
 def build(

@@ -155,7 +155,7 @@ def _of_block(graph: Graph, names: list[str], block: int, which: str) -> tuple[s
 def _examples(names: list[str], wanted: str) -> str:
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in names))
     near = difflib.get_close_matches(wanted, layers, 3, 0.3)
-    return ", ".join(near or [layers[0], layers[len(layers) // 2], layers[-1]])
+    return ", ".join(near or dict.fromkeys([layers[0], layers[len(layers) // 2], layers[-1]]))
 
 
 def draw_directions(

@@ -40,12 +40,14 @@ def import_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # where dataclasses look up what their annotations mean
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file raises
+    except (Exception, SystemExit) as error:  # whatever the user's file raises, also a script that reads its arguments
         raise UserError(f"{path} cannot be imported: {one_line(error)}") from error
     return module
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """An exception's kind and the first line of what it says."""
+    if isinstance(error, SystemExit):
+        return 'it ends the program (SystemExit); keep what runs a script below if __name__ == "__main__"'
     lines = str(error).splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -239,6 +239,11 @@ def test_class_counts_that_differ_tell_both_numbers(folder):
         assert f"{classes} classes" in message
 
 
+def test_images_that_lie_in_no_class_folder_are_told_where_to_go(tmp_path):
+    write_image(tmp_path / "train" / "0.png")
+    assert f"no class folders; put each image into one: {tmp_path}/train/<class>/" in user_error(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["n00000001", "cat"])
 def test_a_folder_that_is_no_wnid_of_imagenet_is_named(tmp_path, name):
     write_image(tmp_path / "train" / "n01440764" / "0.png")

@@ -14,7 +14,7 @@ from landscape.models import load_model
 from landscape.quant.network import scale_names
 from landscape.quant.placement import place_quantizers
 from landscape.quant.scheme import Scheme
-from landscape.space import DIRECTIONS, ScaleSpace, default_selection, draw_directions, select_names
+from landscape.space import DIRECTIONS, ScaleSpace, _examples, default_selection, draw_directions, select_names
 
 SPACE = ScaleSpace(("a.weight", "b.output", "c.weight"), (3, 1, 4), torch.arange(1.0, 9.0, dtype=torch.float64))
 
@@ -141,3 +141,7 @@ def test_without_a_choice_the_middle_block_or_all_layers_move(transformer) -> No
     graph, _ = transformer
     assert default_selection(graph) == (4, None)
     assert default_selection(capture(load_model("digits_cnn").module, (1, 8, 8))) == (None, "*")
+
+
+def test_examples_of_layers_name_each_once() -> None:
+    assert _examples(["conv.weight", "head.weight"], "zzz") == "conv, head"

@@ -12,6 +12,7 @@ dataclass says under "Attributes:".
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
@@ -43,8 +44,8 @@ class EngineOptions:
     chunk: int = 8
 
     def __post_init__(self) -> None:
-        if self.cache_gb < 0:
-            raise UserError(f"--cache-gb {self.cache_gb:g} is negative; give 0 or a positive number of GiB")
+        if not 0 <= self.cache_gb < math.inf:
+            raise UserError(f"--cache-gb {self.cache_gb:g} is not possible; give 0 or a positive number of GiB")
         if self.chunk < 1:
             raise UserError(f"--chunk {self.chunk} is not possible; give at least 1 image at a time")
 

@@ -32,6 +32,11 @@ def build_from_factory(name: str) -> nn.Module:
     with importable(Path(place).resolve().parent if is_file else Path.cwd()):
         source = _file(Path(place)) if is_file else _import_module(place)
         factory = getattr(source, function_name, None)
+        if isinstance(factory, nn.Module):
+            raise UserError(
+                f"{name} is a network itself; name a function without arguments that returns it, "
+                f"such as factory in: def factory(): return {function_name}"
+            )
         if not callable(factory):
             available = _functions(source)
             hint = f"; it has {', '.join(available)}" if available else ""
@@ -48,14 +53,14 @@ def _file(path: Path) -> ModuleType:
 def _import_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:  # whatever the user's module raises, or an empty or relative name
+    except (Exception, SystemExit) as error:  # whatever the user's module raises, or an empty or relative name
         raise UserError(f"module {name!r} cannot be imported: {one_line(error)}") from error
 
 
 def _call(factory: Callable[[], object], name: str) -> nn.Module:
     try:
         network = factory()
-    except Exception as error:  # whatever the user's factory raises
+    except (Exception, SystemExit) as error:  # whatever the user's factory raises
         raise UserError(f"{name} raised {one_line(error)}; it must work without arguments") from error
     if not isinstance(network, nn.Module):
         raise UserError(f"{name} returned {type(network).__name__}; it must return a torch.nn.Module")

@@ -37,6 +37,10 @@ _RESERVED_KEYS = frozenset({"settings", "created", "finished", "totals"})
 _SHOWN_DIFFERENCES = 3
 
 
+def _is_digest(difference: str) -> bool:
+    return difference.partition(":")[0].endswith("_sha256")
+
+
 class RunStore:
     """A run, opened for reading or for appending; made by :meth:`create` and :meth:`open`.
 
@@ -157,7 +161,7 @@ class RunStore:
             {key: value for key, value in side.items() if key not in ignoring}
             for side in (self.settings, json.loads(canonical(settings)))
         )
-        found = list(differences(old, new, ""))
+        found = sorted(differences(old, new, ""), key=_is_digest)  # what a user chose comes before its digests
         if not found:
             return
         shown = "; ".join(found[:_SHOWN_DIFFERENCES])

@@ -135,6 +135,8 @@ def scan_refusal(capsys: pytest.CaptureFixture[str], tmp_path: Path, path: Path,
 def test_a_file_that_does_not_fit_is_one_line(tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "was made for weights" in scan_refusal(capsys, tmp_path, file, "--model", "digits_cnn")
     assert "leave out --bits" in scan_refusal(capsys, tmp_path, file, "--bits", "w8a8")
+    assert "leave out --preset" in scan_refusal(capsys, tmp_path, file, "--preset", "fq-vit")
+    assert "leave out --softmax" in scan_refusal(capsys, tmp_path, file, "--softmax", "log2")
     assert "cannot read" in scan_refusal(capsys, tmp_path, tmp_path / "nowhere")
     (tmp_path / "text").write_text("this is no network")
     assert "cannot read" in scan_refusal(capsys, tmp_path, tmp_path / "text")

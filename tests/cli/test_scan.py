@@ -181,6 +181,9 @@ def test_a_run_continues_when_the_same_weights_lie_elsewhere(
         (["--weights", "nowhere.safetensors"], "nowhere.safetensors"),
         (["--model", "resnet18", "--layers", "*"], "bundled digits are 8x8"),
         (["--seed", "-1"], "seed"),
+        (["--cache-gb", "nan"], "--cache-gb nan is not possible"),
+        (["--cache-gb", "inf"], "--cache-gb inf is not possible"),
+        (["--cache-gb", "-1"], "--cache-gb -1 is not possible"),
     ],
 )
 def test_a_bad_option_is_told_in_one_line(

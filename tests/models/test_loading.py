@@ -52,6 +52,11 @@ def fails():
 def text():
     return "no network"
 
+def leaves():
+    raise SystemExit(0)
+
+ready = Net()
+
 number = 3
 """
 
@@ -210,10 +215,12 @@ def test_an_input_size_that_does_not_suit_the_network_is_refused():
 @pytest.mark.parametrize(
     ("factory", "message"),
     [
-        ("missing", "has no function 'missing'; it has Net, net, large, pair, fails, text"),
+        ("missing", "has no function 'missing'; it has Net, net, large, pair, fails, text, leaves"),
         ("number", "has no function 'number'"),
         ("fails", "RuntimeError: out of luck"),
         ("text", "returned str"),
+        ("leaves", 'SystemExit); keep what runs a script below if __name__ == "__main__"'),
+        ("ready", "is a network itself; name a function without arguments that returns it"),
         ("pair", "gives tuple for one image"),
     ],
 )
@@ -226,6 +233,15 @@ def test_a_missing_or_broken_user_file_or_module_is_told(tmp_path):
     assert "no_such_module" in user_error("no_such_module:net")
     (tmp_path / "broken.py").write_text("def net(:\n")
     assert "cannot be imported: SyntaxError" in user_error(f"{tmp_path}/broken.py:net")
+
+
+def test_a_script_that_reads_its_arguments_does_not_end_the_program(tmp_path, monkeypatch):
+    script = "import argparse\nargparse.ArgumentParser().parse_args()\ndef net(): ...\n"
+    (tmp_path / "train_script.py").write_text(script)
+    monkeypatch.setattr("sys.argv", ["landscape", "--model", "train_script.py:net"])
+    monkeypatch.chdir(tmp_path)
+    for place in ("train_script.py", "train_script"):
+        assert f"{place}" in user_error(f"{place}:net") and "SystemExit" in user_error(f"{place}:net")
 
 
 @pytest.mark.parametrize("form", ["safetensors", "bare.pt", "state_dict.pth", "model.pth", "parallel.pt"])

@@ -208,6 +208,11 @@ def test_only_the_first_differences_are_named(store: RunStore) -> None:
         store.check_settings(SETTINGS | dict.fromkeys("abcde", 1))
 
 
+def test_what_a_user_chose_is_named_before_its_digests(store: RunStore) -> None:
+    with pytest.raises(UserError, match=r"\(z: .*a_sha256: .*b_sha256"):
+        store.check_settings(SETTINGS | dict.fromkeys(("a_sha256", "b_sha256", "z"), 1))
+
+
 # State
 
 
