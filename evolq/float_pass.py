@@ -78,16 +78,23 @@ def layer_batches(graph: Graph, images: ImageSet, gradients: bool, seed: int = 0
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, len(images), BATCH):
         rows = images.normalized(slice(start, start + BATCH), torch.float32)
-        with torch.set_grad_enabled(gradients):
-            inputs, outputs, logits = _forward(passed, rows)
-            found: Sequence[Tensor | None] = [None] * len(outputs)
-            if gradients:
-                loss = _own_likelihood(logits, generator)
-                found = torch.autograd.grad(loss, list(outputs.values()), allow_unused=True)
-        yield [
-            LayerBatch(passed.graph[name], _windows(passed.graph[name], inputs[name]), _rows(passed.graph[name], slope))
-            for name, slope in zip(outputs, found, strict=True)
-        ]
+        yield _layers_of_batch(passed, rows, gradients, generator)
+
+
+def _layers_of_batch(
+    passed: DifferentiablePass, images: Tensor, gradients: bool, generator: torch.Generator
+) -> list[LayerBatch]:
+    """One batch of `layer_batches`; a function of its own, so that its graph is gone before the next one is made."""
+    with torch.set_grad_enabled(gradients):
+        inputs, outputs, logits = _forward(passed, images)
+        found: Sequence[Tensor | None] = [None] * len(outputs)
+        if gradients:
+            loss = _own_likelihood(logits, generator)
+            found = torch.autograd.grad(loss, list(outputs.values()), allow_unused=True)
+    return [
+        LayerBatch(passed.graph[name], _windows(passed.graph[name], inputs[name]), _rows(passed.graph[name], slope))
+        for name, slope in zip(outputs, found, strict=True)
+    ]
 
 
 def node_batches(
@@ -108,10 +115,17 @@ def node_batches(
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, len(images), BATCH):
         rows = images.normalized(slice(start, start + BATCH), torch.float32).requires_grad_()
-        values = _all_values(passed, rows, set(names))
-        kept = [values[name] for name in names]
-        slopes = torch.autograd.grad(_own_likelihood(values[graph.output], generator), kept)
-        yield {name: (value.detach(), slope) for name, value, slope in zip(names, kept, slopes, strict=True)}
+        yield _values_and_slopes(passed, rows, names, generator)
+
+
+def _values_and_slopes(
+    passed: DifferentiablePass, images: Tensor, names: Sequence[str], generator: torch.Generator
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """One batch of `node_batches`; a function of its own, so that its graph is gone before the next one is made."""
+    values = _all_values(passed, images, set(names))
+    kept = [values[name] for name in names]
+    slopes = torch.autograd.grad(_own_likelihood(values[passed.graph.output], generator), kept)
+    return {name: (value.detach(), slope) for name, value, slope in zip(names, kept, slopes, strict=True)}
 
 
 def weight_gradients(
@@ -133,18 +147,23 @@ def weight_gradients(
     """
     leaves = {layer: weight.clone().requires_grad_() for layer, weight in weights.items()}
     passed = DifferentiablePass(problem.network.graph, leaves)
-    function = loss_function(loss)
     total = {layer: torch.zeros_like(weight) for layer, weight in weights.items()}
     for start in range(0, len(rows), BATCH):
-        chosen = torch.tensor(list(rows[start : start + BATCH]))
-        images = problem.images.normalized(chosen, torch.float32)
-        logits = _all_values(passed, images, set())[problem.network.graph.output]
-        every = problem.teacher.index_copy(0, chosen, logits.double())
-        losses = function(Outputs(every, problem.images.labels, problem.teacher, problem.loss_options))
-        parts = torch.autograd.grad(losses[chosen].sum() / len(rows), list(leaves.values()))
+        losses = _losses(problem, passed, torch.tensor(list(rows[start : start + BATCH])), loss)
+        parts = torch.autograd.grad(losses.sum() / len(rows), list(leaves.values()))
+        del losses  # and its graph, before the next one is made
         for layer, part in zip(leaves, parts, strict=True):
             total[layer] += part
     return total
+
+
+def _losses(problem: Problem, passed: DifferentiablePass, chosen: Tensor, loss: str) -> Tensor:
+    """The losses of some images, float64 (images,)."""
+    images = problem.images.normalized(chosen, torch.float32)
+    logits = _all_values(passed, images, set())[problem.network.graph.output]
+    every = problem.teacher.index_copy(0, chosen, logits.double())
+    outputs = Outputs(every, problem.images.labels, problem.teacher, problem.loss_options)
+    return loss_function(loss)(outputs)[chosen]
 
 
 def _all_values(passed: DifferentiablePass, images: Tensor, keep: set[str]) -> dict[str, Tensor]:

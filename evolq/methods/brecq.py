@@ -146,8 +146,11 @@ def _float_targets(network: QuantizedNetwork, blocks: list[_Block], images: Imag
     names = [block.output for block in blocks]
     found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
     for batch in node_batches(network.graph, images, names, seed):
-        for name, pair in batch.items():
-            found[name].append(pair)
-    for block in blocks:
-        block.target = torch.cat([value for value, _ in found[block.output]]).double()
-        block.fisher = torch.cat([slope for _, slope in found[block.output]]).double().square()
+        for name, (value, slope) in batch.items():
+            found[name].append((value.double(), slope.double().square()))
+    for name in list(found):
+        pairs = found.pop(name)
+        target, fisher = torch.cat([value for value, _ in pairs]), torch.cat([square for _, square in pairs])
+        for block in blocks:
+            if block.output == name:
+                block.target, block.fisher = target, fisher
