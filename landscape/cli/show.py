@@ -73,7 +73,9 @@ def _lines(store: RunStore, record: dict[str, Any], layers: bool) -> list[str]:
     lines = [f"{record['kind']} in {record['run']}: {record['status']}"]
     if "done" in record:
         lines[0] += f", {record['done']} of {record['points']} points"
-    lines += [f"  {name:14} {settings[name]}" for name in SHOWN if settings.get(name) is not None]
+    hidden = ("preset", "bits") if settings.get("quantized") else ()  # the file decides them
+    shown = [name for name in SHOWN if settings.get(name) is not None and name not in hidden]
+    lines += [f"  {name:14} {settings[name]}" for name in shown]
     scales = settings.get("scales") or []
     lines.append(
         f"  {'moving scales':14} {', '.join(scales[:3])}{f' and {len(scales) - 3} more' if scales[3:] else ''}"

@@ -12,10 +12,13 @@ from torch import nn
 from landscape.errors import UserError
 from landscape.user_code import import_file, importable, one_line
 
+TIMM_SOURCES = ("hf-hub:", "hf_hub:", "local-dir:")
+"""What timm puts before the names of networks that are not in its own list."""
+
 
 def is_factory_name(name: str) -> bool:
-    """Whether a model name means a user's factory: a colon appears in no other name."""
-    return ":" in name
+    """Whether a model name means a user's factory: of other names only those with a source of timm have a colon."""
+    return ":" in name and not name.startswith(TIMM_SOURCES)
 
 
 def build_from_factory(name: str) -> nn.Module:

@@ -15,7 +15,7 @@ from torch import nn
 
 from landscape.errors import UserError
 from landscape.models.bundled import BUNDLED, BundledModel, bundled_models, digits_preprocessing, weights_path
-from landscape.models.factory import build_from_factory, is_factory_name
+from landscape.models.factory import TIMM_SOURCES, build_from_factory, is_factory_name
 from landscape.models.preprocessing import Preprocessing, preprocessing_from_config
 from landscape.models.state_dict import fit_state_dict, read_state_dict, state_dict_sha256
 
@@ -72,7 +72,8 @@ def load_model(
     """Load a network.
 
     Args:
-        name: a bundled network ("digits_vit", "digits_cnn"), any model of timm, or a user's own network as
+        name: a bundled network ("digits_vit", "digits_cnn"), any model of timm (also "hf-hub:owner/name" and
+            "local-dir:folder", which it reads with `pretrained`), or a user's own network as
             "path/to/file.py:factory" or "package.module:factory".
         weights: a file with weights that fit exactly (see `read_state_dict`). Without it a bundled network has its
             trained weights, a user's those its factory gave it, and one of timm random ones, the same every time.
@@ -123,7 +124,7 @@ def _build(name: str, pretrained: bool) -> tuple[nn.Module, Source, str]:
         return BUNDLED[name](), "bundled", "bundled"
     if is_factory_name(name):
         return build_from_factory(name), "user", "factory"
-    if not timm.is_model(name):
+    if not name.startswith(TIMM_SOURCES) and not timm.is_model(name):
         near = difflib.get_close_matches(name, [*BUNDLED, *timm.list_models()], n=3)
         hint = f"did you mean {', '.join(near)}?" if near else "see `landscape models`, or give file.py:factory"
         raise UserError(f"unknown model {name!r}; {hint}")

@@ -88,6 +88,17 @@ def test_without_json_a_short_table_is_printed(tmp_path: Path, capsys: pytest.Ca
     assert "weight" in text and "residual" in text and "ptf" in text and f"--quantized {tmp_path / 'q'}" in text
 
 
+def test_what_the_file_decides_is_not_shown_as_if_it_had_been_chosen(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = ["--images", "5", "--dims", "1", "--points", "3"]
+    assert main(["scan", "--quantized", str(file), *grid, "--out", str(tmp_path / "run")]) == 0
+    capsys.readouterr()
+    assert main(["show", str(tmp_path / "run")]) == 0
+    text = capsys.readouterr().out
+    assert f"quantized      {file}" in text and "preset" not in text
+
+
 def test_a_folder_without_test_images_will_do(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     for label in range(10):

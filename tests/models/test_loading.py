@@ -163,6 +163,17 @@ def test_a_timm_network_has_reproducible_random_weights_and_says_so():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_a_folder_in_timms_format_is_a_network_of_timm(tmp_path):
+    saved = timm.create_model("test_vit", num_classes=7)
+    timm.models.save_for_hf(saved, str(tmp_path / "saved"), model_config={"num_classes": 7})
+    loaded = load_model(f"local-dir:{tmp_path}/saved", pretrained=True)
+    assert (loaded.source, loaded.num_classes) == ("timm", 7)
+    for name, weight in saved.state_dict().items():
+        assert torch.equal(loaded.module.state_dict()[name], weight)
+    with pytest.raises(UserError, match="timm cannot make local-dir:"):
+        load_model(f"local-dir:{tmp_path}/none")
+
+
 def test_a_timm_network_brings_its_own_preprocessing():
     preprocessing = load_model("deit_tiny_patch16_224").preprocessing
     assert (preprocessing.size, preprocessing.resize, preprocessing.crop) == (224, 248, 224)
