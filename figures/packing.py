@@ -8,6 +8,9 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
+from figures.places import SHOWN_DATA, shared_data
+from landscape.errors import UserError
+
 _DROPPED = (
     "name = 'teacher' OR name = 'search_teacher' OR name LIKE '%/search/%' OR name LIKE '%/test/%' "
     "OR name LIKE 'start/%' OR name LIKE '%/point'"
@@ -28,6 +31,7 @@ def keep(run: Path, target: Path) -> Path:
         with contextlib.closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode = DELETE")
             _drop(connection)
+            _hide_folders(connection)
             connection.commit()
             connection.execute("VACUUM")
         target.write_bytes(lzma.compress(database.read_bytes(), preset=9))
@@ -39,6 +43,12 @@ def _copy(source: Path, target: Path) -> None:
     read_only = sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)
     with contextlib.closing(read_only), contextlib.closing(sqlite3.connect(target)) as copy:
         read_only.backup(copy)
+
+
+def _hide_folders(connection: sqlite3.Connection) -> None:
+    """Where networks and images lay on the machine that made the run is nobody's business."""
+    with contextlib.suppress(UserError):
+        connection.execute("UPDATE meta SET value = replace(value, ?, ?)", (str(shared_data()), SHOWN_DATA))
 
 
 def _drop(connection: sqlite3.Connection) -> None:
