@@ -46,7 +46,7 @@ class LayerwiseOptions:
         descent: Share of the budget at which the descent ends, and mutations begin.
         batch: Search images of each slope, drawn anew for each step.
         first: Share of all channels that the first step changes, which sets the first rate.
-        check: Steps between two measurements on all search images, which alone decide what the run goes on with.
+        check: Steps between two measurements on all search images, which alone decide what the descent ends with.
         share: First share of a block's channels that a mutation draws anew.
         spread: Temperature of such a draw: an entry that is worse by this share of its channel's least error is
             e times less likely.

@@ -137,6 +137,21 @@ def test_a_packed_search_keeps_its_trajectories_and_not_the_states_of_its_optimi
         assert database.execute("SELECT count(*) FROM trajectories WHERE state IS NOT NULL").fetchone() == (0,)
 
 
+def test_a_packed_run_does_not_tell_where_the_images_lay(tmp_path, monkeypatch):
+    monkeypatch.setenv("LANDSCAPE_SHARED_DATA", str(tmp_path))
+    folder = stored_scan(tmp_path / "grid")
+    with sqlite3.connect(folder / "run.sqlite") as database:
+        database.execute("INSERT INTO meta VALUES ('images', ?)", (f'["{tmp_path}/imagenet-mini"]',))
+    packed = _unpacked(keep(folder, tmp_path / "grid.sqlite.xz"), tmp_path / "again")
+    with sqlite3.connect(packed / "run.sqlite") as database:
+        (found,) = database.execute("SELECT value FROM meta WHERE key = 'images'").fetchone()
+    assert found == '["../shared/data/imagenet-mini"]'
+
+
+def test_the_gallery_page_says_what_the_figures_say():
+    assert (HOME.root / "README.md").read_text(encoding="utf-8") == page(figures())
+
+
 def test_the_methods_of_the_paths_are_those_of_the_study():
     from evolq.run import MethodOptions
 
