@@ -29,8 +29,11 @@ def compiler() -> tuple[bool, str]:
     return True, "torch.compile"
 
 
+_NEVER = 1000
+
+
 @cache
-def _options() -> dict[str, Any]:
+def _options(one_loop: bool) -> dict[str, Any]:
     """Set dynamo up for the kernels, and return options for inductor.
 
     A kernel has a few variants (with and without offset; int32 or float sums; layouts), and a process may hold many
@@ -49,7 +52,12 @@ def _options() -> dict[str, Any]:
     if hasattr(config, "specialize_float"):
         config.specialize_float = True
     contract = "enable_floating_point_contract_flag"
-    return {f"cpp.{contract}": "fast"} if hasattr(torch._inductor.config.cpp, contract) else {}
+    options: dict[str, Any] = {}
+    if hasattr(torch._inductor.config.cpp, contract):
+        options[f"cpp.{contract}"] = "fast"
+    if one_loop:
+        options["realize_opcount_threshold"] = options["realize_reads_threshold"] = _NEVER
+    return options
 
 
 _failures: list[str] = []
@@ -60,11 +68,15 @@ def usable() -> bool:
     return not _failures and compiler()[0]
 
 
-def compiled(kernel: Callable[..., Any]) -> Callable[..., Any | None]:
+def compiled(kernel: Callable[..., Any], one_loop: bool = False) -> Callable[..., Any | None]:
     """A kernel compiled on its first call, for all sizes at once; returns None from when compiling has failed on.
 
     Sizes are symbolic and every parameter is a tensor, so that neither another batch nor another candidate compiles
     anything anew. Inductor keeps the results in a cache of its own between runs.
+
+    Args:
+        kernel: What to compile.
+        one_loop: Whether inductor is to hold no intermediate result in memory, however long the kernel is.
     """
     made: list[Callable[..., Any]] = []  # on the first call: importing dynamo takes a second
 
@@ -73,7 +85,7 @@ def compiled(kernel: Callable[..., Any]) -> Callable[..., Any | None]:
             return None
         try:
             if not made:
-                made.append(torch.compile(kernel, dynamic=True, fullgraph=True, options=_options()))
+                made.append(torch.compile(kernel, dynamic=True, fullgraph=True, options=_options(one_loop)))
             return made[0](*arguments)
         except Exception as error:  # of many kinds, from dynamo, inductor, the compiler or the loader
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

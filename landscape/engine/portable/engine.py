@@ -105,9 +105,9 @@ class Portable(Reference):
         every = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 1, 256).expand(1, channels, 1, 256)
         found = self.input(replace(images, pixels=every).normalized(dtype=torch.float64))
         assert isinstance(found, Bytes)
-        table = found.codes.reshape(channels, 256)
-        codes = [table[channel][pixels[:, channel].int()] for channel in range(channels)]
-        return Bytes(torch.stack(codes, 1), found.zero_point, found.scale)
+        first = 256 * torch.arange(channels, dtype=torch.int32, device=pixels.device).reshape(1, channels, 1, 1)
+        codes = found.codes.reshape(-1).index_select(0, (pixels + first).reshape(-1))  # faster than other indexing
+        return Bytes(codes.reshape(pixels.shape), found.zero_point, found.scale)
 
     def evaluate(self, node: Node, values: Sequence[Value], images: int) -> Value:
         """The value of a node from the values of its inputs; see `Reference.evaluate`."""

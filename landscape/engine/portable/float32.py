@@ -67,7 +67,7 @@ def sum_of_magnitudes(constant: Tensor, others: Tensor | float = 0.0) -> Tensor:
 def _settled(t: Tensor, error: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
     """Codes uint8 (..., C), and which rows are doubtful, bool (...)."""
     nearest, far = _nearest(t, error, highest)
-    return nearest, (~(far < 0.5)).any(-1)  # so that NaN is doubtful
+    return nearest, ~(far.amax(-1) < 0.5)  # `amax` passes NaN on, and is faster than `any`
 
 
 def _nearest(t: Tensor, error: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,10 +88,9 @@ def _layer(
     bias: Tensor,
 ) -> Tensor:
     """The value gain * integers + offset * totals + bias: 5 factors at most (x, p, product, two sums)."""
-    tiles, tile = gain.shape
-    outputs = tiles * tile
-    totals = sums[:, outputs : outputs + 1].to(torch.int32).unsqueeze(-1)
-    integers = sums[:, :outputs].unflatten(-1, (tiles, tile)).to(torch.int32) - base  # type: ignore[no-untyped-call]
+    outputs = gain.shape[0]
+    totals = sums[:, outputs : outputs + 1].to(torch.int32)
+    integers = sums[:, :outputs].to(torch.int32) - base
     if shift is not None:
         integers = integers + totals * shift
     value: Tensor = integers.to(torch.float32) * gain + bias
@@ -116,24 +115,28 @@ def layer_with_activation(
     """Codes of an activation function of a layer's value, gain * integers + offset * totals + bias, in its own unit.
 
     Args:
-        sums: (rows, more than tiles * tile): products of stored codes and weights; the column behind the outputs holds
-            the totals, sums of the row's codes.
-        base: int32 (tiles, tile), taken off the sums.
-        shift: int32 that multiplies the totals in the integers, or None.
-        gain: float32 (tiles, tile).
+        sums: (rows, more than C): products of stored codes and weights; column C holds the totals, sums of the row's
+            codes.
+        base: int32 (C,), taken off the sums.
+        shift: int32 (C,) that multiplies the totals in the integers, or None.
+        gain: float32 (C,).
         row_base: int32, taken off the totals where `offset` multiplies them.
-        offset: float32 (tiles, tile), or None.
-        bias: float32 (tiles, tile).
-        error: float32 (tiles, tile); the error's bound is error + relative |x|, see `activation_bound`.
+        offset: float32 (C,), or None.
+        bias: float32 (C,).
+        error: float32 (C,); the error's bound is error + relative |x|, see `activation_bound`.
         relative: float32 ().
         inverse: float32 (), 1 / scale of the output.
         zero: float32 (), its zero point.
         highest: float32 ().
         function: Name of one of `FAST`.
+
+    Returns:
+        Codes and, for every number, 1 where it is doubtful, else 0; uint8 (rows, C) both. Bool would be slow to write.
     """
     x = _layer(sums, base, shift, gain, row_base, offset, bias)
     t = FAST[function].function(x) * inverse + zero
-    return _settled(t, error + x.abs() * relative, highest)
+    codes, far = _nearest(t, error + x.abs() * relative, highest)
+    return codes, torch.where(far < 0.5, 0.0, 1.0).to(torch.uint8)  # so that NaN is doubtful
 
 
 def activation_bound(function: str, others: Tensor, scale: float, zero_point: float) -> tuple[Tensor, float]:

@@ -12,15 +12,18 @@ from landscape.engine.portable import float32, float64
 from landscape.engine.portable.activations import FAST
 from landscape.engine.portable.compiling import compiled
 from landscape.engine.portable.products import PackedWeight, multiply
-from landscape.engine.portable.target import FEW, Target, settle, tile_of
+from landscape.engine.portable.target import FEW, Target, settle
 from landscape.engine.portable.values import Bytes
 from landscape.graph import Node
 from landscape.quant.network import WeightOperand
 from landscape.quant.steps import StepTable
 
 _layer = compiled(float64.layer)
-_layer_with_activation = compiled(float32.layer_with_activation)
+_layer_with_activation = compiled(float32.layer_with_activation, one_loop=True)
 _tiles_with_activation = compiled(float64.tiles_with_activation)
+
+_TILE = 8
+"""Neighbouring channels whose doubts, a byte each, are looked for as one number of 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,7 @@ class ActivationEpilogue:
 
     def __init__(self, layer: Layer, target: Target, function: str, steps: StepTable) -> None:
         self.layer, self.target, self.function, self.steps = layer, target, function, steps
-        self.tile = tile_of(layer.channels)
+        self.tile = _TILE if layer.channels % _TILE == 0 else layer.channels
         if function in FAST:
             self._fast32, self._fast64 = self._parameters32(), self._parameters64()
 
@@ -184,13 +187,13 @@ class ActivationEpilogue:
         zero = float(target.zero_point)
         error, relative = float32.activation_bound(self.function, bias.abs() + others, target.step, zero)
         return (
-            self._tiled(layer.base),
-            None if layer.weight.shift is None else self._tiled(layer.weight.shift),
-            self._tiled(layer.gain.float()),
+            layer.base,
+            layer.weight.shift,
+            layer.gain.float(),
             layer.row_base,
-            None if layer.offset is None else self._tiled(layer.offset.float()),
-            self._tiled(bias.float()),
-            self._tiled(error.float()),
+            None if layer.offset is None else layer.offset.float(),
+            bias.float(),
+            error.float(),
             target.number(relative),
             target.inverse,
             target.zero,
@@ -221,7 +224,10 @@ class ActivationEpilogue:
         fast = _layer_with_activation(sums, *self._fast32, self.function) if self.function in FAST else None
         if fast is None:
             return self._codes(self.layer.value(sums))
-        return settle(fast, lambda where: self._of_tiles(sums, *where)).reshape(sums.shape[0], -1)
+        codes, doubts = fast
+        tiles = doubts.view(torch.int64) if self.tile == _TILE else doubts.amax(-1, keepdim=True)
+        parts = codes.view(*tiles.shape, self.tile)
+        return settle((parts, tiles), lambda where: self._of_tiles(sums, *where)).view(codes.shape)
 
     def _of_tiles(self, sums: Tensor, rows: Tensor, tiles: Tensor) -> Tensor:
         """Codes (n, tile) of n tiles."""

@@ -7,6 +7,8 @@ depends on the processor, so it is measured once in every process; all give the 
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -73,17 +75,20 @@ def pack(integers: Tensor, way: str) -> PackedWeight:
 
 
 def multiply(codes: Tensor, weight: PackedWeight) -> Tensor:
-    """Sums of products (rows, C or more), int32 or integers in float; codes uint8 (rows, K)."""
+    """Sums of products (rows, C or more), int32 or integers in float; codes uint8 (rows, K).
+
+    They may lie in memory that this thread's next product takes.
+    """
     if weight.way == FLOAT:
         return codes.to(weight.matrix.dtype) @ weight.matrix
-    if weight.way == UNSIGNED:
-        return torch._int_mm(codes, weight.matrix)
     rows, depth = codes.shape
-    signed = less_128(codes)
-    extra_rows, extra_depth = max(0, _SMALLEST_ROWS - rows), weight.matrix.shape[0] - depth
-    if extra_rows or extra_depth:
-        signed = torch.nn.functional.pad(signed, (0, extra_depth, 0, extra_rows))
-    return torch._int_mm(signed, weight.matrix)[:rows]
+    if weight.way == SIGNED:
+        codes = less_128(codes)
+        extra_rows, extra_depth = max(0, _SMALLEST_ROWS - rows), weight.matrix.shape[0] - depth
+        if extra_rows or extra_depth:
+            codes = torch.nn.functional.pad(codes, (0, extra_depth, 0, extra_rows))
+    out = _memory((codes.shape[0], weight.matrix.shape[1]), codes.device)
+    return torch._int_mm(codes, weight.matrix, out=out)[:rows]
 
 
 def exact_float(largest: float) -> torch.dtype:
@@ -99,15 +104,35 @@ def exact_float(largest: float) -> torch.dtype:
 def multiply_pairs(a: Tensor, b: Tensor) -> Tensor:
     """Products of many small matrices of 8-bit integers: (..., R, K) with (..., K, C) -> int32 (G, R, C).
 
+    They may lie in memory that this thread's next product takes.
+
     Args:
         a: uint8 or int8; any strides.
         b: int8; any strides.
     """
     first, second = _matrices(a), _matrices(b)
-    out = torch.empty(len(first), a.shape[-2], b.shape[-1], dtype=torch.int32, device=a.device)
+    out = _memory((len(first), a.shape[-2], b.shape[-1]), a.device)
     for x, y, product in zip(first, second, out.unbind(), strict=True):
         torch._int_mm(x, y, out=product)
     return out
+
+
+_kept = threading.local()
+
+
+def _memory(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Memory for sums, int32, not initialized: on a CPU the same for all products of a thread.
+
+    Sums are what takes the most, and are read at once. Freed memory goes back to the system, which clears every page
+    of it when the next sums take it: that can cost more than the products.
+    """
+    if device.type != "cpu":
+        return torch.empty(shape, dtype=torch.int32, device=device)
+    size = math.prod(shape)
+    held: Tensor | None = getattr(_kept, "sums", None)
+    if held is None or held.numel() < size:
+        held = _kept.sums = torch.empty(size, dtype=torch.int32)
+    return held[:size].view(shape)
 
 
 def _matrices(x: Tensor) -> list[Tensor]:

@@ -58,12 +58,9 @@ class Target:
         """float32 (), on this device."""
         return torch.tensor(value, dtype=torch.float32, device=self.scale.device)
 
-    def exact(self, value: Tensor, tiles: Tensor | None = None) -> Tensor:
-        """Codes uint8 of float64 values (..., C), or of values (n, T) of the given tiles of channels (n,)."""
-        scale = self.scale
-        if scale.ndim and tiles is not None:
-            scale = scale.view(-1, value.shape[-1])[tiles]
-        return quantize(value, scale, self.zero_point, self.code_range).to(torch.uint8)
+    def exact(self, value: Tensor) -> Tensor:
+        """Codes uint8 of float64 values (..., C)."""
+        return quantize(value, self.scale, self.zero_point, self.code_range).to(torch.uint8)
 
     def value(self, codes: Tensor) -> Bytes:
         """Codes as the value of the node."""
@@ -95,7 +92,7 @@ def settle(fast: tuple[Tensor, Tensor], exact: Callable[[tuple[Tensor, ...]], Te
     """Codes, the doubtful rows among them computed anew.
 
     Args:
-        fast: Codes (..., C) and doubtful rows (...), as the kernels of `float32` and `float64` return them.
+        fast: Codes (..., C) and doubtful rows (...), where they are not 0: from the kernels of `float32` and `float64`.
         exact: Codes (n, C) of n rows, given by the index of each along the leading axes.
 
     Returns:
@@ -107,9 +104,3 @@ def settle(fast: tuple[Tensor, Tensor], exact: Callable[[tuple[Tensor, ...]], Te
         where = indices.unbind(1)
         codes[where] = exact(where)
     return codes
-
-
-def tile_of(channels: int, largest: int = 64) -> int:
-    """Channels that are settled together: a divisor of their number, `largest` at most but 8 at least."""
-    sizes = [size for size in range(8, min(channels, largest) + 1) if channels % size == 0]
-    return sizes[-1] if sizes else channels
