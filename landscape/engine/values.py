@@ -63,6 +63,11 @@ def as_float(value: Value) -> Tensor:
     return value.value() if isinstance(value, Codes) else value
 
 
+def masked(x: Codes, mask: Tensor) -> Codes:
+    """Logits with a mask added that is rounded to their scale, int32."""
+    return Codes(x.integers.to(torch.int32) + torch.round(mask / x.scale).to(torch.int32), x.scale)
+
+
 def rows_of(value: Value, rows: Sequence[int], count: int) -> Value:
     """The value of some of `count` images; the first axis holds the images, or a multiple of them (windows)."""
     tensor = value.held if isinstance(value, Codes) else value

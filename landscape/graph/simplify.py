@@ -1,23 +1,29 @@
-"""Folding of batch norms and factors, removal of what nothing reads, and readable names."""
+"""Folding of batch norms and factors, order, removal of what nothing reads, and readable names."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
-from landscape.graph.ir import Graph, Node
+from landscape.graph.ir import WEIGHTED, Graph, Node
 
 
 def simplify(graph: Graph, module: nn.Module) -> Graph:
     """Fold what is linear into the layers beside it, drop what nothing reads, name what is left.
 
     Batch norm (and a learned factor per channel) goes into the convolution or linear layer before it, or else into the
-    linear layer behind it. What can go nowhere stays as an `affine` node. Exact up to float64 rounding.
+    linear layer behind it; a factor into the product of activations beside it. What can go nowhere stays as an `affine`
+    or `scale` node. Exact up to float64 rounding. An activation function that reads a layer through views comes before
+    them, so that engines find the two side by side.
     """
     for node in list(graph):
         if node.op == "scale":
             _fold_factor(graph, node)
         elif node.op == "affine" and not _fold_backward(graph, node):
             _fold_forward(graph, node)
+    for node in list(graph):
+        if node.op == "unary":
+            graph = _before_views(graph, node)
     return _renamed(_without_unread(graph), module)
 
 
@@ -30,10 +36,39 @@ def _remove(graph: Graph, node: Node) -> None:
 
 
 def _fold_factor(graph: Graph, node: Node) -> None:
-    producer = graph[node.inputs[0]]
-    if producer.op == "matmul" and graph.consumers()[producer.name] == [node.name]:
-        producer.attrs["scale"] *= node.attrs["factor"]
+    readers = graph.consumers()
+    product = graph[node.inputs[0]]
+    if product.op != "matmul" or readers[product.name] != [node.name]:
+        product = node
+        while len(readers[product.name]) == 1 and product.op in ("scale", "view"):
+            product = graph[readers[product.name][0]]
+    if product.op == "matmul":
+        product.attrs["scale"] *= node.attrs["factor"]
         _remove(graph, node)
+
+
+def _before_views(graph: Graph, node: Node) -> Graph:
+    """The graph with an activation function moved in front of the views between a layer and it.
+
+    They must hold every number of the layer, and have no other reader.
+    """
+    readers, views = graph.consumers(), list[Node]()
+    layer = graph[node.inputs[0]]
+    while layer.op == "view" and len(readers[layer.name]) == 1:
+        before = graph[layer.inputs[0]]
+        if layer.attrs["call"] is not torch.reshape and sorted(layer.shape) != sorted(before.shape):
+            return graph
+        views.append(layer)
+        layer = before
+    if not views or layer.op not in WEIGHTED or len(readers[layer.name]) != 1:
+        return graph
+    for reader in graph:
+        reader.inputs = tuple(views[0].name if name == node.name else name for name in reader.inputs)
+    views[-1].inputs, node.inputs, node.shape = (node.name,), (layer.name,), layer.shape
+    order = [n for n in graph if n is not node]
+    order.insert(order.index(layer) + 1, node)
+    output = views[0].name if graph.output == node.name else graph.output
+    return Graph({n.name: n for n in order}, output, graph.input_shape)
 
 
 def _channels_last(node: Node) -> bool:

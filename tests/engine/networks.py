@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import pytest
 import timm
 import torch
 from torch import Tensor, nn
 
-from landscape.engine import Reference
+from landscape.engine import Evaluator, Reference
 from landscape.engine.native import Native
 from landscape.engine.values import Codes, Value, as_float
 from landscape.graph import Node, capture
@@ -120,6 +121,11 @@ def _levit() -> nn.Module:
     )
 
 
+def _convnext() -> nn.Module:
+    """LayerNorms behind convolutions, with power-of-two factors along the channels of images."""
+    return timm.create_model("convnext_femto", depths=(2, 1, 1, 1), dims=(10, 12, 20, 24), num_classes=7)
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "vit": _vit,
     "cnn": SmallCnn,
@@ -127,6 +133,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "resnet": SmallResNet,
     "swin": _swin,
     "levit": _levit,
+    "convnext": _convnext,
 }
 _MORE: dict[str, Callable[[], nn.Module]] = {"fine_vit": _fine_vit, "normed_vit": _normed_vit}
 
@@ -204,3 +211,17 @@ def perturbed(net: QuantizedNetwork, names: list[str], seed: int, size: float = 
     generator = torch.Generator().manual_seed(seed)
     noise = {name: torch.randn(net.scale(name).shape, generator=generator, dtype=torch.float64) for name in names}
     return net.with_scales({name: net.scale(name) * torch.exp(size * noise[name]) for name in names})
+
+
+def left_to_reference(net: QuantizedNetwork, engine: Reference, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Operations that an engine leaves to the reference, but for constants and what only renames numbers."""
+    left, evaluate = set[str](), Reference.evaluate
+
+    def recorded(self: Reference, node: Node, values: Sequence[Value], count: int) -> Value:
+        left.add(node.op)
+        return evaluate(self, node, values, count)
+
+    monkeypatch.setattr(Reference, "evaluate", recorded)
+    chosen = images(2, side=net.graph.input_shape[-1])
+    Evaluator(net, chosen, (), lambda *_: engine).logits(net)
+    return left - {"constant", "view", "scale"}

@@ -18,6 +18,7 @@ from tests.engine.networks import (
     assert_same_codes,
     assert_same_codes_together,
     images,
+    left_to_reference,
     perturbed,
     quantized,
     values,
@@ -69,7 +70,7 @@ def test_codes_equal_the_reference_with_exact_input(name: str) -> None:
     assert_same(quantized(name, exact_input=True))
 
 
-@pytest.mark.parametrize("name", ["normed_vit", "swin", "levit"])
+@pytest.mark.parametrize("name", ["normed_vit", "swin", "levit", "convnext"])
 def test_codes_equal_the_reference_where_not_all_is_covered(name: str) -> None:
     assert_same(quantized(name))
 
@@ -188,3 +189,20 @@ def test_real_networks_have_the_reference_codes_on_real_images(
         point = perturbed(network, moved, seed, size=0.03)
         expected, actual = (evaluator.logits(point) for evaluator in evaluators)
         assert torch.equal(expected, actual)
+
+
+@pytest.mark.parametrize("name", ["swin", "convnext", "levit"])
+def test_few_nodes_are_left_to_the_reference(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = quantized(name)
+    expected = {"swin": set[str](), "convnext": {"mean"}, "levit": {"matmul", "unary"}}[name]
+    assert left_to_reference(network, Native(network), monkeypatch) == expected
+
+
+@pytest.mark.parametrize("instruction_set", instruction_sets())
+@pytest.mark.parametrize("name", ["swin", "convnext"])
+def test_factors_of_image_channels_with_every_instruction_set(
+    monkeypatch: pytest.MonkeyPatch, instruction_set: str, name: str
+) -> None:
+    monkeypatch.setenv(ISA_VARIABLE, instruction_set)
+    for network in (quantized(name), with_powers_of_two(quantized(name))):
+        assert_same_codes_together(network, Native(network), 2)

@@ -8,12 +8,25 @@ import torch
 from scipy.special import ndtr
 
 from landscape.engine import Evaluator, Reference
-from landscape.engine.portable import Portable, compiling, float64
+from landscape.engine.portable import Portable, compiling, float32, float64, layers, operations
 from landscape.engine.portable.activations import FAST
 from landscape.engine.portable.device import on_device
 from landscape.engine.portable.products import FLOAT, SIGNED, UNSIGNED, fastest, multiply, pack
+from landscape.engine.portable.target import target
+from landscape.engine.portable.values import Bytes
+from landscape.engine.values import Codes
 from landscape.quant.elementwise import activation_function
-from tests.engine.networks import NETWORKS, assert_same_codes, images, perturbed, quantized, with_powers_of_two
+from landscape.quant.network import ActivationQuantizer
+from landscape.quant.softmax import softmax_table, uniform_softmax
+from tests.engine.networks import (
+    NETWORKS,
+    assert_same_codes,
+    images,
+    left_to_reference,
+    perturbed,
+    quantized,
+    with_powers_of_two,
+)
 
 
 @pytest.fixture(params=["eager", pytest.param("compiled", marks=pytest.mark.slow)], autouse=True)
@@ -244,3 +257,75 @@ def test_tiles_are_settled_but_for_what_lies_on_a_tie(name: str) -> None:
     expected = exact.round().clamp(0, 255)
     assert torch.equal(codes[~doubtful].double(), expected[~doubtful])
     assert doubtful.double().mean() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [((3, 3), (1, 1), (1, 1)), ((5, 4), (2, 1), (1, 1)), ((2, 3), (1, 3), (2, 2))]
+)
+def test_depthwise_sums_are_those_of_integers(
+    kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(0, 256, (2, 13, 11, 5), generator=generator, dtype=torch.uint8)
+    weight = torch.randint(-255, 256, (5, 1, *kernel), generator=generator)
+    expected = torch.nn.functional.conv2d(
+        codes.permute(0, 3, 1, 2).long(), weight, stride=stride, dilation=dilation, groups=5
+    )
+    size = (expected.shape[2], expected.shape[3])
+    sums = float32.depthwise(codes, weight.flatten(1).T.float(), size, kernel, stride, dilation)
+    assert torch.equal(sums.long(), expected.permute(0, 2, 3, 1))
+
+
+def test_depthwise_convolutions_go_on_when_the_compiler_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the layer at which it fails: until then the engine counts on kernels."""
+    net = quantized("mobilenet")
+    monkeypatch.setattr(compiling, "usable", lambda: True)
+    monkeypatch.setattr(layers, "_depthwise", lambda *_: None)
+    assert_same_codes(net, Portable(net))
+
+
+@pytest.mark.parametrize("scale", [0.0007, 0.01, 0.3])
+@pytest.mark.parametrize("masked", [False, True])
+def test_softmax_codes_that_are_not_doubtful_are_the_reference_s(scale: float, masked: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randint(0, 256, (400, 37), generator=generator, dtype=torch.uint8)
+    if masked:
+        mask = torch.rand((400, 37), generator=generator) < 0.4
+        logits = logits.int() + torch.where(mask, round(-100 / scale), 0).int()
+    out = torch.tensor(1 / 200, dtype=torch.float64)
+    powers = torch.exp(-scale * 2.0 ** torch.arange(16 if masked else 8, dtype=torch.float64)).float()
+    codes, doubtful = float32.softmax(logits, powers, (1 / out).float(), torch.tensor(3.0), torch.tensor(255.0))
+    value = uniform_softmax(logits.double(), softmax_table(scale, "uniform"))
+    expected = (value / out + 3.0).round().clamp(0, 255)
+    assert torch.equal(codes[~doubtful].double(), expected[~doubtful])
+    assert doubtful.double().mean() < 0.05
+
+
+def test_logits_whose_scale_leaves_masked_terms_are_left_to_the_reference() -> None:
+    """At a scale so small the largest distance that the kernel tells apart is no infinite one."""
+    logits = Codes(torch.tensor([[0, -70_000]], dtype=torch.int32), 1e-4)
+    to = target(ActivationQuantizer(8, torch.tensor(0.005, dtype=torch.float64), torch.tensor(0.0).double()))
+    assert operations.softmax(logits, softmax_table(1e-4, "uniform"), to) is None
+
+
+def test_sums_of_images_that_lie_differently_in_memory() -> None:
+    """Channels last and channels first; values for all images, with and without an axis for them; factors."""
+    generator = torch.Generator().manual_seed(0)
+    first = torch.randint(0, 256, (2, 5, 4, 6), generator=generator, dtype=torch.uint8).permute(0, 3, 1, 2)
+    to = target(ActivationQuantizer(8, torch.tensor(0.03, dtype=torch.float64), torch.tensor(7.0).double()))
+    for shape in ((2, 6, 5, 4), (1, 6, 5, 4), (6, 5, 4)):
+        second = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+        for a in (first, first.contiguous()):
+            codes = operations.total(Bytes(a, 3, 0.011), Bytes(second, 250, 0.017), to)
+            value = (a.double() - 3.0) * 0.011 + (second.double() - 250.0) * 0.017
+            assert codes is not None
+            assert torch.equal(codes.double(), (value / 0.03 + 7.0).round().clamp(0, 255))
+
+
+@pytest.mark.parametrize("name", ["swin", "convnext", "levit"])
+def test_few_nodes_are_left_to_the_reference(name: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = {"swin": {"mean"}, "convnext": {"mean", "add", "layer_norm"}, "levit": {"matmul", "unary", "mean"}}[name]
+    if mode == "eager" and name == "convnext":
+        expected |= {"conv2d"}
+    net = quantized(name)
+    assert left_to_reference(net, Portable(net), monkeypatch) == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from landscape.graph import capture
 from tests.graph.families import double_logits, graph_logits, images, randomize, relative_error
@@ -114,3 +115,61 @@ def test_what_nothing_reads_is_left_out() -> None:
             return self.head(x.flatten(1))
 
     assert "unused" not in capture(Wasteful().eval(), (3, SIZE, SIZE)).nodes
+
+
+class Attention(nn.Module):
+    """Queries with a factor, moved by views before they are multiplied; an activation function behind views."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.fc, self.head = nn.Linear(3, 12), nn.Linear(4, 6), nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x.flatten(2).transpose(1, 2)).chunk(3, -1)
+        scaled = (q * 0.37).unflatten(-1, (2, 2)).transpose(1, 2)
+        keys = k.unflatten(-1, (2, 2)).permute(0, 2, 3, 1)
+        y = ((scaled @ keys).softmax(-1) @ v.unflatten(-1, (2, 2)).transpose(1, 2)).transpose(1, 2).flatten(2)
+        z = self.fc(y).transpose(1, 2).reshape(y.shape[0], 6, SIZE, SIZE)
+        return self.head(functional.hardswish(z).mean((2, 3)))
+
+
+def test_a_factor_goes_into_the_product_that_reads_it_through_views() -> None:
+    module = Attention()
+    seeded(module)
+    graph, x = capture(module, (3, SIZE, SIZE)), images(SIZE)
+    assert [node.name for node in graph if node.op == "scale"] == []
+    assert [node.attrs["scale"] for node in graph if node.op == "matmul"] == [0.37, 1.0]
+    assert relative_error(graph_logits(graph, x), double_logits(module, x)) < 1e-12
+
+
+def test_an_activation_function_comes_before_the_views_between_it_and_its_layer() -> None:
+    module = Attention()
+    seeded(module)
+    graph = capture(module, (3, SIZE, SIZE))
+    (function,) = [node for node in graph if node.op == "unary"]
+    assert function.inputs == ("fc",) and function.shape == (-1, SIZE * SIZE, 6)
+    order = list(graph.nodes)
+    assert all(order.index(name) < order.index(node.name) for node in graph for name in node.inputs)
+
+
+def test_an_activation_function_stays_where_its_layer_or_a_view_is_read_elsewhere_or_numbers_are_dropped() -> None:
+    class Views(nn.Module):
+        def __init__(self, kind: str) -> None:
+            super().__init__()
+            self.conv, self.kind = nn.Conv2d(3, 4, 3), kind
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv(x)
+            z = y[:, :2] if self.kind == "dropped" else y.flatten(2)
+            moved = torch.relu(z).flatten(1)
+            if self.kind == "layer read":
+                return moved + y.flatten(1)
+            return moved + z.flatten(1) if self.kind == "view read" else moved
+
+    for kind, before in (("dropped", False), ("layer read", False), ("view read", False), ("neither", True)):
+        module = Views(kind)
+        seeded(module)
+        graph, x = capture(module, (3, SIZE, SIZE)), images(SIZE)
+        (function,) = [node for node in graph if node.op == "unary"]
+        assert (function.inputs == ("conv",)) == before, kind
+        assert relative_error(graph_logits(graph, x), double_logits(module, x)) < 1e-12

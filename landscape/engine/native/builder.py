@@ -75,6 +75,10 @@ class Builder:
         """Whether the channels of a node's power-of-two factors lie along its last axis."""
         return self.network.activations[node.name].channel_axis in (-1, len(node.shape) - 1)
 
+    def image_channels(self, node: Node) -> bool:
+        """Whether they are the channels of images (N, C, H, W)."""
+        return len(node.shape) == 4 and self.network.activations[node.name].channel_axis == 1
+
     def sole_reader(self, node: Node) -> Node | None:
         """The only node that reads a value, if it is among those to come and the value is not kept."""
         readers = self.readers[node.name]
@@ -112,14 +116,22 @@ class Builder:
             return 4 if self.graph[source].op == "input" and self.network.exact_input else None
         return 1 if quantizer.exponents is None else 2
 
-    def constant(self, name: str, source: str, axis: int) -> Place | None:
-        """A constant, in codes of a quantizer."""
+    def constant(self, name: str, source: str, reader: Node, axis: int) -> Place | None:
+        """A constant, in codes of a quantizer, the same for all images.
+
+        Args:
+            name: The constant, or a node that repeats it.
+            source: Whose quantizer.
+            reader: What reads it, broadcasting it where it lacks the axis of images.
+            axis: Of the images in the reader's value.
+        """
         node, quantizer = self.graph[name], self.quantizer(source)
         origin = self.graph[node.inputs[0]] if node.op == "expand" else node
         if origin.op != "constant" or quantizer is None or quantizer.exponents is not None:
             return None
-        shape = node.shape[1:]
-        if axis != 0 or node.shape[0] not in (1, -1) or origin.shape != (1, *shape):
+        broadcast = len(node.shape) == len(reader.shape) - 1
+        shape = node.shape if broadcast else node.shape[1:]
+        if axis != 0 or origin.shape != (shape if broadcast else (1, *shape)):
             return None
         image = torch.arange(math.prod(shape)).reshape(shape)
         place = self.new_place(layouts.dense(image, 0), source)

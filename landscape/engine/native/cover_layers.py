@@ -29,8 +29,10 @@ def cover_layer(builder: Builder, node: Node) -> bool:
     if reader is not None and _is_residual(builder, node, reader):
         builder.pending[node.name] = Pending((node,), node)
         return True
-    if not builder.uniform(node) and not (node.op == "linear" and builder.last_axis(node)):
-        return False
+    if not builder.uniform(node):
+        along = builder.last_axis(node) if node.op == "linear" else builder.image_channels(node)
+        if not along:
+            return False
     emit_layer(builder, node, node, None)
     return True
 

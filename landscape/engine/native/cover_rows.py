@@ -14,16 +14,18 @@ LARGEST_NORM = 46_500
 
 
 def cover_norm(builder: Builder, node: Node) -> bool:
-    """A float LayerNorm with a uniform quantizer."""
+    """A float LayerNorm with a quantizer."""
     x, axis = builder.place(node.inputs[0]), layouts.batch_axis(node)
     assert node.weight is not None
-    if x is None or not x.summable or builder.network.scheme.layer_norm != "float" or not builder.uniform(node):
+    if x is None or not x.summable or builder.network.scheme.layer_norm != "float":
+        return False
+    if builder.quantizer(node.name) is None or not (builder.uniform(node) or builder.last_axis(node)):
         return False
     if node.weight.numel() > LARGEST_NORM or axis is None:
         return False
     x, strides = builder.rows(x)
     out = builder.new_place(layouts.in_order(node, axis), node.name)
-    geometry = (strides.sizes[0], strides.offset * x.bytes, strides.steps[0] * x.bytes, 0, strides.sizes[1])
+    geometry = (strides.sizes[0], strides.offset * x.bytes, strides.steps[0] * x.bytes, 0, strides.sizes[1] * out.bytes)
     source = x.source
     builder.places[node.name] = out
     builder.step(
@@ -59,7 +61,7 @@ def cover_cat(builder: Builder, node: Node) -> bool:
     parts = []
     for name in node.inputs:
         constant = builder.graph.source(name).op == "constant"
-        part = builder.constant(name, node.name, axis) if constant else builder.place(name)
+        part = builder.constant(name, node.name, node, axis) if constant else builder.place(name)
         if part is None or not part.summable:
             return False
         parts.append(part)

@@ -41,7 +41,7 @@ def _operands(builder: Builder, node: Node, last: Node) -> tuple[Place, Place] |
     for name in node.inputs:
         source = builder.graph.source(name)
         constant = source.op == "constant"
-        found = builder.constant(name, source.name, axis) if constant else builder.place(name)
+        found = builder.constant(name, source.name, last, axis) if constant else builder.place(name)
         if found is None or not found.summable or found.layout.image.shape != image_shape(last, axis):
             return None
         operands.append(found)
@@ -66,6 +66,9 @@ def emit_sum(builder: Builder, node: Node, last: Node) -> bool:
     elif quantizer.exponents is None or builder.last_axis(last):
         (a, first), (b, second) = builder.rows(a), builder.rows(b)
         layout, width = layouts.in_order(last, axis), first.sizes[1]
+    elif axis == 0 and builder.image_channels(last):
+        (a, first), (b, second) = (builder.rows(x, x.layout.image.permute(1, 2, 0)) for x in (a, b))
+        layout, width = layouts.channels_last(*image_shape(last, axis)), first.sizes[1]
     else:
         return False
     out = builder.new_place(layout, last.name)

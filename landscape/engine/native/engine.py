@@ -18,10 +18,11 @@ from landscape.engine.native.plan import Plan
 from landscape.engine.native.prepared import Prepared
 from landscape.engine.native.values import Deferred, RawCodes, SmallIntegers
 from landscape.engine.reference import Reference
-from landscape.engine.values import Codes, Value
+from landscape.engine.values import Codes, Value, masked
 from landscape.graph import Node
 from landscape.images import ImageSet
 from landscape.quant.network import QuantizedNetwork
+from landscape.quant.softmax import MAX_TOKENS
 
 _P, _I, _N = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
 
@@ -123,6 +124,12 @@ class Native(Prepared):
             if node.name not in self._constants:
                 self._constants[node.name] = super().evaluate(node, values, images)
             return self._constants[node.name]
+        if node.op == "mask_add" and isinstance(values[0], RawCodes):
+            return masked(values[0], node.attrs["mask"])
+        if node.op == "softmax" and not isinstance(values[0], RawCodes):
+            chances = self._softmax_of_integers(node, values[0])
+            if chances is not None:
+                return chances
         if node.op == "view":
             moved = self._view(node, values[0])
             if moved is not None:
@@ -146,6 +153,23 @@ class Native(Prepared):
         for node in nodes:
             values = [self._by_reference(node, values, images)]
         return self.small(nodes[-1].name, values[0])
+
+    def _softmax_of_integers(self, node: Node, x: Value) -> Value | None:
+        """Of masked logits."""
+        placement, out = self.network.placements.get(node.name), self.network.activations.get(node.name)
+        if not isinstance(x, Codes) or placement is None or placement.kind != "uniform" or out is None:
+            return None
+        if x.integers.dtype != torch.int32 or x.integers.shape[-1] > MAX_TOKENS:
+            return None
+        logits, terms = x.integers.contiguous(), self._softmax_table(node, x.scale, "uniform").terms
+        units = (terms * 2.0**40).to(torch.int64)
+        codes = torch.empty(logits.shape, dtype=torch.uint8)
+        self.kernels.landscape_softmax(
+            _I(torch.get_num_threads()), _P(logits.data_ptr()), _N(logits.numel() // logits.shape[-1]),
+            _N(logits.shape[-1]), _P(units.data_ptr()), _N(units.numel() - 1), self.quantizer(node.name).pointer,
+            _P(codes.data_ptr()),
+        )  # fmt: skip
+        return RawCodes(codes, int(out.zero_point), float(out.scale))
 
     def _by_reference(self, node: Node, values: Sequence[Value], images: int) -> Value:
         plain = [Codes(v.integers.double(), v.scale) if isinstance(v, RawCodes | SmallIntegers) else v for v in values]

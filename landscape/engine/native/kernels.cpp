@@ -46,6 +46,17 @@ void landscape_quantize(int threads, const double *x, Index count, const native:
     });
 }
 
+// Rows of integer logits to codes of their softmax.
+void landscape_softmax(int threads, const int32_t *logits, Index rows, Index width, const int64_t *units, Index last,
+                       const native::Quantizer *quantizer, uint8_t *out) {
+    const Index chunk = 64;
+    pool().run(threads, (rows + chunk - 1) / chunk, [=](Index job) {
+        const Index end = (job + 1) * chunk < rows ? (job + 1) * chunk : rows;
+        for (Index r = job * chunk; r < end; ++r)
+            native::softmax_of_integers(logits + r * width, width, units, last, *quantizer, out + r * width);
+    });
+}
+
 Index landscape_rows() { return native::ROWS; }
 
 // Numbers (1 or 4 bytes) of pixels (images, channels, area) from a table (channels, 256), as (images, area, channels).

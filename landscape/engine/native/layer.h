@@ -217,6 +217,13 @@ inline void summed(const Sum &s, const void *a, const void *b, Index n, Index co
     return summed_as<false, true>(s, a, small, wide, n, count, to);
 }
 
+// Codes of the outputs from n on as int16 integers: zero point off, factor in.
+inline void put_powers_of_two(const Quantizer &q, const uint8_t *codes, Index n, Index count, uint8_t *out) {
+    int16_t *to = reinterpret_cast<int16_t *>(out) + n;
+    const int32_t zero = static_cast<int32_t>(q.zero_point);
+    for (Index i = 0; i < count; ++i) to[i] = static_cast<int16_t>((codes[i] - zero) * q.factor[n + i]);
+}
+
 // What becomes of a layer's value.
 enum class Finish : int32_t { quantize, powers_of_two, steps, sum, plain };
 
@@ -246,9 +253,7 @@ inline void finish_block(const LayerStep &s, const Sums &sums, Index n, Index co
         if (to == codes) std::memcpy(out + n, codes, static_cast<size_t>(count));
     } else if constexpr (F == Finish::powers_of_two) {
         quantized<BLOCKS>(sums, n, count, *s.quantizer, codes);
-        int16_t *to = reinterpret_cast<int16_t *>(out) + n;
-        const int32_t zero = static_cast<int32_t>(s.quantizer->zero_point);
-        for (Index i = 0; i < count; ++i) to[i] = static_cast<int16_t>((codes[i] - zero) * s.quantizer->factor[n + i]);
+        put_powers_of_two(*s.quantizer, codes, n, count, out);
     } else if constexpr (F == Finish::sum) {
         quantized<BLOCKS>(sums, n, count, *s.quantizer, codes);
         alignas(64) uint8_t operand[2 * WIDE], result[2 * WIDE];

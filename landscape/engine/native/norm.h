@@ -76,11 +76,8 @@ inline void normalize_as(const Norm &l, const Statistics &found, const uint8_t *
     for (Index n = 0; n < l.width; n += WIDE) {
         const Index count = l.width - n < WIDE ? l.width - n : WIDE;
         const uint8_t *c = from + n * size;
-        uint8_t *to = out + n;
-        if (count < WIDE) {
-            c = static_cast<uint8_t *>(std::memcpy(operand, c, static_cast<size_t>(count * size)));
-            to = codes;
-        }
+        if (count < WIDE) c = static_cast<uint8_t *>(std::memcpy(operand, c, static_cast<size_t>(count * size)));
+        uint8_t *to = count < WIDE || q.factor != nullptr ? codes : out + n;
         constexpr int B = BLOCKS;
         Floats u[B];
         Ints numbers[B], rounded_to[B];
@@ -96,7 +93,10 @@ inline void normalize_as(const Norm &l, const Statistics &found, const uint8_t *
             const double x = (channels * number - sum) / denominator * l.weight[n + i] + l.bias[n + i];
             to[i] = static_cast<uint8_t>(code_exactly(x, q, n + i));
         }
-        if (to == codes) std::memcpy(out + n, codes, static_cast<size_t>(count));
+        if (q.factor != nullptr)
+            put_powers_of_two(q, codes, n, count, out);
+        else if (to == codes)
+            std::memcpy(out + n, codes, static_cast<size_t>(count));
     }
 }
 

@@ -151,13 +151,15 @@ def sum_struct(
 
 
 def norm_struct(node: Node, x: ActivationQuantizer, out: ActivationQuantizer) -> Held:
-    """Float LayerNorm with a uniform quantizer behind it."""
+    """Float LayerNorm with a quantizer behind it, uniform or with powers of two."""
     assert node.weight is not None and node.bias is not None
     quantizer, width = activation_struct(out), node.weight.numel()
     weight, bias = node.weight.double().contiguous(), node.bias.double().contiguous()
     scale = torch.tensor(float(x.scale), dtype=torch.float64)
     spread_offset = float(node.attrs["eps"] * width**2 / (scale * scale))
-    gain, shift = weight / out.scale, bias / out.scale + out.zero_point
+    factors = out.factors(1)
+    out_scale = out.scale if factors is None else out.scale * factors
+    gain, shift = weight / out_scale, bias / out_scale + out.zero_point
     arrays = [_padded32(gain), _padded32(shift)]
     struct = Norm(
         width, x.exponents is not None, _zero_of(x), spread_offset, address(weight), address(bias),

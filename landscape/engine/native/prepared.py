@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from landscape.engine.native.convolutions import convolution_struct, pixels_of_p
 from landscape.engine.native.cover_windows import Geometry
 from landscape.engine.native.headers import Runs
 from landscape.engine.native.plan import PlannedStep
-from landscape.engine.native.structs import Held, quantizer_struct
+from landscape.engine.native.structs import Held, in_rows, quantizer_struct
 from landscape.engine.native.values import Deferred, RawCodes, SmallIntegers
 from landscape.engine.native.weights import PreparedWeight, moments_of, prepare_weight
 from landscape.engine.reference import EXACT_INPUT_STEP, Reference, _function
@@ -69,15 +70,19 @@ class Prepared(Reference):
         quantizer = self.network.activations[name]
         if quantizer.exponents is not None:
             return super()._quantize(name, value)
-        if name not in self._quantizers:
-            self._quantizers[name] = quantizer_struct(quantizer)
         value = value.contiguous()
         out = torch.empty(value.shape, dtype=torch.uint8)
         self.kernels.landscape_quantize(
             ctypes.c_int(torch.get_num_threads()), ctypes.c_void_p(value.data_ptr()), ctypes.c_int64(value.numel()),
-            self._quantizers[name].pointer, ctypes.c_void_p(out.data_ptr()),
+            self.quantizer(name).pointer, ctypes.c_void_p(out.data_ptr()),
         )  # fmt: skip
         return RawCodes(out, int(quantizer.zero_point), float(quantizer.scale))
+
+    def quantizer(self, name: str) -> Held:
+        """The quantizer of a node for the kernels."""
+        if name not in self._quantizers:
+            self._quantizers[name] = quantizer_struct(self.network.activations[name])
+        return self._quantizers[name]
 
     def small(self, name: str, value: Value) -> Value:
         """A value of the reference as the kernels read it, where a quantizer gave its codes."""
@@ -119,7 +124,7 @@ class Prepared(Reference):
     def source_quantizer(self, name: str) -> ActivationQuantizer:
         """What gave a value's numbers their meaning: a quantizer, or the fine grid of images that are kept exact."""
         if name in self.network.activations:
-            return self.network.activations[name]
+            return in_rows(self.network.activations[name])
         return ActivationQuantizer(8, torch.tensor(EXACT_INPUT_STEP, dtype=torch.float64), torch.zeros(()).double())
 
     def layer_parameters(
@@ -138,6 +143,8 @@ class Prepared(Reference):
         x, out = self.source_quantizer(source), activations.get(last.name)
         times = 1 if geometry is None else pixels_of_period(geometry, weight.gain.numel())
         constants = weight if times == 1 else repeated(weight, times)
+        if geometry is not None and out is not None and out.exponents is not None:
+            out = replace(in_rows(out), exponents=out.exponents.repeat(times))
         limits = codes_of_clamp(last, out) if out is not None and is_clamp(last) else None
         if out is None:
             made = parameters.plain_layer(constants, x)
@@ -165,14 +172,14 @@ class Prepared(Reference):
 
     def norm_parameters(self, node: Node, source: str) -> Held:
         """Of a LayerNorm."""
-        return parameters.norm_struct(node, self.network.activations[source], self.network.activations[node.name])
+        return parameters.norm_struct(node, self.source_quantizer(source), self.network.activations[node.name])
 
     def sum_parameters(self, a: str, b: str | None, name: str, channels: int) -> Held:
         """Of a sum, or of a new quantization where there is no b."""
         activations, node = self.network.activations, self.network.graph[name]
         limits = codes_of_clamp(node, activations[name]) if is_clamp(node) else None
-        second = None if b is None else activations[b]
-        return parameters.sum_struct(activations[a], second, activations[name], channels, limits)
+        first, second = self.source_quantizer(a), None if b is None else self.source_quantizer(b)
+        return parameters.sum_struct(first, second, in_rows(activations[name]), channels, limits)
 
     def attention_parameters(
         self, sizes: tuple[int, int, int], sources: tuple[str, str, str], logits: Node, softmax: Node, output: Node

@@ -48,6 +48,25 @@ inline void codes_of_distances(const Softmax &s, int64_t sum, uint8_t *codes) {
     }
 }
 
+// A row of integer logits, whose distances know no bound (masks): `units` are the terms by distance, in units of 2^-40,
+// the last of all distances from there on.
+inline void softmax_of_integers(const int32_t *logits, Index width, const int64_t *units, int64_t last, const Quantizer &q,
+                                uint8_t *out) {
+    int64_t most = logits[0], sum = 0;
+    for (Index i = 1; i < width; ++i) most = logits[i] > most ? logits[i] : most;
+    const auto term = [&](Index i) {
+        const int64_t distance = most - logits[i];
+        return units[distance < last ? distance : last];
+    };
+    for (Index i = 0; i < width; ++i) sum += term(i);
+    const double total = static_cast<double>(sum) * 0x1p-40;
+    const uint8_t none = static_cast<uint8_t>(code_exactly(0.0, q, 0));
+    for (Index i = 0; i < width; ++i) {
+        const int64_t unit = term(i);
+        out[i] = unit == 0 ? none : static_cast<uint8_t>(code_exactly(static_cast<double>(unit) * 0x1p-40 / total, q, 0));
+    }
+}
+
 #if defined(__AVX512VBMI__) && defined(__AVX512VNNI__)
 
 inline int largest_of(const uint8_t *row, Index width) {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,9 +40,14 @@ class Held:
         return ctypes.byref(self.struct)
 
 
+def in_rows(quantizer: ActivationQuantizer) -> ActivationQuantizer:
+    """A quantizer as kernels have it: its channels lie side by side, whichever axis they are in the value."""
+    return quantizer if quantizer.exponents is None else replace(quantizer, channel_axis=-1)
+
+
 def quantizer_struct(quantizer: ActivationQuantizer) -> Held:
     """An activation quantizer for the kernels."""
-    factors = quantizer.factors(1)
+    factors = in_rows(quantizer).factors(1)
     scale = (quantizer.scale if factors is None else quantizer.scale * factors).reshape(-1).contiguous()
     inverse = 1.0 / scale
     factor = scale.new_zeros(0) if factors is None else factors.to(torch.int32).contiguous()

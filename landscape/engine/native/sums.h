@@ -125,9 +125,10 @@ inline Finisher finisher_as(const LayerStep &s, bool wide) {
     return needs_totals(s.layer) ? finish_narrow<F, true> : finish_narrow<F, false>;
 }
 
-// How convolutions finish: not with powers of two, which only rows of channels have.
+// How convolutions finish.
 inline Finisher finisher_of(const LayerStep &s, bool wide) {
     switch (s.finish) {
+    case Finish::powers_of_two: return finisher_as<Finish::powers_of_two>(s, wide);
     case Finish::steps: return finisher_as<Finish::steps>(s, wide);
     case Finish::sum: return finisher_as<Finish::sum>(s, wide);
     case Finish::plain: return finisher_as<Finish::plain>(s, wide);

@@ -10,15 +10,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from landscape.engine.portable import operations
+from landscape.engine.portable import compiling, float32, operations
 from landscape.engine.portable.device import on_device
-from landscape.engine.portable.layers import ActivationEpilogue, Epilogue, Layer, layer_of, shaped, sums_of
+from landscape.engine.portable.layers import (
+    ActivationEpilogue,
+    Epilogue,
+    Layer,
+    depthwise_sums,
+    is_depthwise,
+    layer_of,
+    shaped,
+    sums_of,
+)
 from landscape.engine.portable.memory import keep_memory
-from landscape.engine.portable.products import LARGEST_DEPTH, PackedWeight, fastest, pack
+from landscape.engine.portable.products import LARGEST_DEPTH, PackedWeight, fastest, pack, pack_depthwise
 from landscape.engine.portable.target import Target, target
-from landscape.engine.portable.values import Bytes, Pending
+from landscape.engine.portable.values import Bytes, ImageBytes, Pending
 from landscape.engine.reference import Reference, _function
-from landscape.engine.values import Codes, Value
+from landscape.engine.values import Codes, Value, masked
 from landscape.graph import Node
 from landscape.images import ImageSet
 from landscape.quant.network import QuantizedNetwork
@@ -55,6 +64,7 @@ class Portable(Reference):
         self._epilogues: dict[tuple[str, float, int], Epilogue | ActivationEpilogue] = {}
         self._targets: dict[str, Target] = {}
         self._constants: dict[str, Value] = {}
+        self._channels: dict[str, Tensor | None] = sibling._channels if isinstance(sibling, Portable) else {}
         readers = network.graph.consumers()
         self._activations = {
             node.inputs[0]: node
@@ -129,10 +139,14 @@ class Portable(Reference):
             return self._activation(node, first)
         if node.op == "cat":
             return self._joined(node, values)
+        if node.op == "softmax" and isinstance(first, Codes) and self._has_target(node):
+            return self._softmax_of(node, first)
+        if node.op == "view" and isinstance(first, Bytes | ImageBytes):
+            return self._view(node, first)
         if not isinstance(first, Bytes):
             return None
-        if node.op == "view":
-            return self._view(node, first)
+        if node.op == "mask_add":
+            return masked(first, node.attrs["mask"])
         if node.op == "max_pool2d":
             return self._pooled(node, first)
         codes: Tensor | None = None
@@ -144,16 +158,19 @@ class Portable(Reference):
             codes = operations.total(first, values[1], self._target(node.name))
         elif node.op == "layer_norm":
             codes = self._norm(node, first)
-        elif node.op == "softmax" and self.network.placements[node.name].kind == "uniform":
-            table = self._softmax_table(node, first.scale, "uniform")
-            codes = operations.softmax(first, table, self._target(node.name))
+        return None if codes is None else self._target(node.name).value(codes)
+
+    def _softmax_of(self, node: Node, x: Codes) -> Value | None:
+        if self.network.placements[node.name].kind != "uniform":
+            return None
+        codes = operations.softmax(x, self._softmax_table(node, x.scale, "uniform"), self._target(node.name))
         return None if codes is None else self._target(node.name).value(codes)
 
     def _plain(self, value: Value) -> Value:
         """A value as the reference takes it."""
         if isinstance(value, Pending):
             return value.value()
-        return Codes(value.integers.double(), value.scale) if isinstance(value, Bytes) else value
+        return Codes(value.integers.double(), value.scale) if isinstance(value, Bytes | ImageBytes) else value
 
     def _small(self, node: Node, value: Value) -> Value:
         """A result of the reference as bytes, where it has a quantizer whose codes it holds."""
@@ -169,13 +186,15 @@ class Portable(Reference):
         if not isinstance(x, Bytes) or x.factors is not None or node.name not in self.network.weights:
             return None
         assert node.weight is not None
-        if node.attrs.get("groups", 1) != 1 or node.weight[0].numel() > LARGEST_DEPTH:
+        grouped = node.attrs.get("groups", 1) != 1
+        if node.weight[0].numel() > LARGEST_DEPTH or (grouped and not self._has_depthwise_sums(node)):
             return None
         if node.name in self._activations:
             return Pending(x, functools.partial(self._value_of_layer, node))
         if node.name not in self.network.activations:
             return self._value_of_layer(node, x)
-        if node.op == "conv2d" and self.network.activations[node.name].exponents is not None:
+        quantizer = self.network.activations[node.name]
+        if node.op == "conv2d" and quantizer.exponents is not None and quantizer.channel_axis != 1:
             return None
         return self._run_layer(node, x, node, None)
 
@@ -193,16 +212,34 @@ class Portable(Reference):
             else:
                 self._epilogues[key] = ActivationEpilogue(layer, to, quantized.attrs["function"], steps)
         epilogue = self._epilogues[key]
-        codes = epilogue(sums_of(node, epilogue.layer, x))
-        return self._target(quantized.name).value(shaped(node, x, codes))
+        codes = epilogue(self._sums(node, epilogue.layer, x))
+        value = self._target(quantized.name).value(shaped(node, x, codes))
+        if node.op == "conv2d" and value.factors is not None:
+            return ImageBytes(value.codes, value.zero_point, value.scale, value.factors)
+        return value
 
     def _value_of_layer(self, node: Node, x: Bytes) -> Tensor:
         layer: Layer = layer_of(self._weight(node), self.operand(node), x)
-        return shaped(node, x, layer.value(sums_of(node, layer, x)))
+        return shaped(node, x, layer.value(self._sums(node, layer, x)))
+
+    def _has_depthwise_sums(self, node: Node) -> bool:
+        assert node.weight is not None
+        fits = is_depthwise(node) and node.weight[0].numel() <= float32.LARGEST_DEPTHWISE
+        return fits and compiling.usable() and self.operand(node).offset is None
+
+    def _sums(self, node: Node, layer: Layer, x: Bytes) -> Tensor:
+        if not is_depthwise(node):
+            return sums_of(node, layer, x)
+        sums = depthwise_sums(node, layer, x)
+        if sums is None:  # compiling has failed just now
+            integers = self._multiply(node, x.codes.double() - x.zero_point, self.operand(node).integers)
+            sums = integers.permute(0, 2, 3, 1).reshape(-1, layer.channels).to(torch.int32) + layer.base
+        return sums
 
     def _weight(self, node: Node) -> PackedWeight:
         if node.name not in self._packed:
-            self._packed[node.name] = pack(self.operand(node).integers, self._way)
+            integers = self.operand(node).integers
+            self._packed[node.name] = pack_depthwise(integers) if is_depthwise(node) else pack(integers, self._way)
         return self._packed[node.name]
 
     def _steps_of(self, node: Node) -> StepTable:
@@ -224,14 +261,29 @@ class Portable(Reference):
         assert node.weight is not None and node.bias is not None
         return operations.layer_norm(x, node.weight, node.bias, node.attrs["eps"], self._target(node.name))
 
-    def _view(self, node: Node, x: Bytes) -> Value | None:
-        if x.factors is not None:
-            return None
+    def _view(self, node: Node, x: Bytes | ImageBytes) -> Value | None:
+        factors = x.factors
+        if factors is not None:
+            channels = self._channels_of(node, x)
+            if channels is None:
+                return None
+            factors = factors[channels]
         if node.attrs["call"] is functional.pad:
             codes = functional.pad(x.codes, node.attrs["args"][0], value=x.zero_point)
         else:
             codes = self.apply(node, [x.codes], 0)
-        return Bytes(codes, x.zero_point, x.scale)
+        return Bytes(codes, x.zero_point, x.scale, factors)
+
+    def _channels_of(self, node: Node, x: Bytes | ImageBytes) -> Tensor | None:
+        """Which channels lie along the last axis behind a view, where they do so everywhere alike; found once."""
+        if node.name not in self._channels:
+            axis = 1 if isinstance(x, ImageBytes) else x.codes.ndim - 1
+            numbers = torch.arange(x.codes.shape[axis], device=x.codes.device)
+            numbers = numbers.reshape([-1 if a == axis else 1 for a in range(x.codes.ndim)])
+            rows = self.apply(node, [numbers.expand(x.codes.shape).contiguous()], 0).flatten(0, -2)
+            alike = node.attrs["call"] is not functional.pad and bool((rows == rows[0]).all())
+            self._channels[node.name] = rows[0].clone() if alike else None
+        return self._channels[node.name]
 
     def _pooled(self, node: Node, x: Bytes) -> Value | None:
         if x.factors is not None:

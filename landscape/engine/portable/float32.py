@@ -89,8 +89,10 @@ def _layer(
 ) -> Tensor:
     """The value gain * integers + offset * totals + bias: 5 factors at most (x, p, product, two sums)."""
     outputs = gain.shape[0]
-    totals = sums[:, outputs : outputs + 1].to(torch.int32)
     integers = sums[:, :outputs].to(torch.int32) - base
+    if shift is None and offset is None:  # there may be no totals
+        return integers.to(torch.float32) * gain + bias
+    totals = sums[:, outputs : outputs + 1].to(torch.int32)
     if shift is not None:
         integers = integers + totals * shift
     value: Tensor = integers.to(torch.float32) * gain + bias
@@ -184,31 +186,73 @@ def product(
     return _settled(integers.to(torch.float32) * gain + zero, error, highest)
 
 
-def softmax(codes: Tensor, powers: Tensor, inverse: Tensor, zero: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes of a softmax of 8-bit logits, over the last axis.
+def softmax(logits: Tensor, powers: Tensor, inverse: Tensor, zero: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes of a softmax of integer logits, over the last axis.
 
     exp(-s d) is a product over the bits of the distance d from the largest logit: no function that a device might
-    compute in its own way. 8 rounded factors and 7 products make 15 factors 1 + d; the sum over T terms as many and
-    T - 1 more, the division, 1 / scale, the product and the reciprocal 5, the last sum 1. The reference's terms are
-    rounded to multiples of 2^-40: at most 2^-41 / scale more, and T 2^-41 relative, far below T u.
+    compute in its own way. B rounded factors and B - 1 products make 2 B - 1 factors 1 + d; the sum over T terms as
+    many and T - 1 more, the division, 1 / scale, the product and the reciprocal 5, the last sum 1: below 4 B + T + 24.
+    The reference's terms are rounded to multiples of 2^-40 (0 beyond its table, where they are below 2^-41): at most
+    2^-41 / scale more, and T 2^-41 relative, far below T u.
 
     Args:
-        codes: uint8 (R, T).
-        powers: float32 (8,): exp(-s 2^k).
+        logits: (R, T): uint8, then B is 8; or int32, then B is 16, and distances from 2^16 - 1 on are taken for that.
+        powers: float32 (B,): exp(-s 2^k).
         inverse: float32 (), 1 / scale of the output.
         zero: float32 ().
         highest: float32 ().
     """
-    logits = codes.to(torch.int32)
-    distance = logits.amax(-1, keepdim=True) - logits
-    bits = [((distance >> bit) & 1).to(torch.float32) for bit in range(8)]
+    count = 8 if logits.dtype == torch.uint8 else 16
+    integers, tokens = logits.to(torch.int32), logits.shape[-1]
+    distance = integers.amax(-1, keepdim=True) - integers
+    if count == 16:
+        distance = distance.clamp(max=2**16 - 1)
+    bits = [((distance >> bit) & 1).to(torch.float32) for bit in range(count)]
     parts = [bit * power + (1.0 - bit) for bit, power in zip(bits, powers.unbind(), strict=True)]  # exact: one is 0
-    terms = ((parts[0] * parts[1]) * (parts[2] * parts[3])) * ((parts[4] * parts[5]) * (parts[6] * parts[7]))
+    while len(parts) > 1:
+        parts = [first * second for first, second in zip(parts[::2], parts[1::2], strict=True)]
+    (terms,) = parts
     scaled = terms * (inverse / terms.sum(-1, keepdim=True))
-    tokens = codes.shape[-1]
-    error = scaled * ((56.0 + tokens) * 1.02 * UNIT) + (zero * (2.0 * UNIT) + inverse * 2.0**-40 + _SLACK)
+    error = scaled * ((4.0 * count + tokens + 24.0) * 1.02 * UNIT)
+    error = error + (zero * (2.0 * UNIT) + inverse * 2.0**-40 + _SLACK)
     nearest, far = _nearest(scaled + zero, error, highest)
     return nearest, ~(far.amax(-1) < 0.5)  # with two loops before it, faster than `any`
+
+
+LARGEST_DEPTHWISE = 257
+"""Numbers of a window for which `depthwise` is exact: 257 255^2 stays below 2^24."""
+
+
+def depthwise(
+    codes: Tensor,
+    weight: Tensor,
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+) -> Tensor:
+    """Sums of a convolution of each channel by itself: integers below 2^24 in float32, exact in any order.
+
+    Args:
+        codes: uint8 (N, H, W, C), padded.
+        weight: float32 (kh kw, C): integers up to 255 in magnitude.
+        size: Height and width of the output.
+        kernel: kh and kw, at most `LARGEST_DEPTHWISE` together.
+        stride: Down and to the right.
+        dilation: Likewise.
+
+    Returns:
+        int32 (N, height, width, C).
+    """
+    sums = None
+    for i in range(kernel[0]):
+        rows = codes[:, i * dilation[0] :][:, :: stride[0]][:, : size[0]]
+        for j in range(kernel[1]):
+            part = rows[:, :, j * dilation[1] :][:, :, :: stride[1]][:, :, : size[1]]
+            product = part.to(torch.float32) * weight[i * kernel[1] + j]
+            sums = product if sums is None else sums + product
+    assert sums is not None
+    return sums.to(torch.int32)
 
 
 def row_sums(codes: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from landscape.quant.steps import StepTable
 
 _layer = compiled(float64.layer)
 _layer_with_activation = compiled(float32.layer_with_activation, one_loop=True)
+_depthwise = compiled(float32.depthwise)
 _tiles_with_activation = compiled(float64.tiles_with_activation)
 
 _TILE = 8
@@ -66,22 +67,24 @@ class Layer:
         Returns:
             (R, C), or (n, tile).
         """
-        count = self.channels
+        count, totals = self.channels, None
+        needed = self.weight.shift is not None or self.offset is not None
         if where is None:
-            totals, integers = sums[:, count : count + 1].double(), sums[:, :count].double()
+            integers = sums[:, :count].double()
+            totals = sums[:, count : count + 1].double() if needed else None
         else:
             rows, tiles = where
-            totals = sums[rows, count].double().unsqueeze(1)
-            integers = sums[:, :count].view(sums.shape[0], -1, tile)[rows, tiles].double()
+            integers = sums[:, :count].unflatten(-1, (-1, tile))[rows, tiles].double()  # type: ignore[no-untyped-call]
+            totals = sums[rows, count].double().unsqueeze(1) if needed else None
 
         def of(vector: Tensor) -> Tensor:
             return vector if where is None else vector.view(-1, tile)[where[1]]
 
         integers = integers - of(self.base)
-        if self.weight.shift is not None:
+        if self.weight.shift is not None and totals is not None:
             integers = integers + totals * of(self.weight.shift)
         result = integers * of(self.gain)
-        if self.offset is not None:
+        if self.offset is not None and totals is not None:
             result = result + (totals - self.row_base) * of(self.offset)
         return result if self.bias is None else result + of(self.bias)
 
@@ -243,6 +246,23 @@ class ActivationEpilogue:
 
     def _codes(self, value: Tensor) -> Tensor:
         return self.steps(value.contiguous()).to(torch.uint8)
+
+
+def is_depthwise(node: Node) -> bool:
+    """Whether a convolution has as many outputs as inputs, each of which reads its own channel only."""
+    return node.op == "conv2d" and node.weight is not None and node.attrs["groups"] == node.weight.shape[0] > 1
+
+
+def depthwise_sums(node: Node, layer: Layer, x: Bytes) -> Tensor | None:
+    """Sums (rows, C) of a depthwise convolution's batch, or None where they cannot be compiled."""
+    assert node.weight is not None
+    a, (height, width) = node.attrs, node.shape[-2:]
+    codes, kernel = x.codes.permute(0, 2, 3, 1), (int(node.weight.shape[-2]), int(node.weight.shape[-1]))
+    (top, left), stride, dilation = a["padding"], tuple(a["stride"]), tuple(a["dilation"])
+    if top or left:
+        codes = functional.pad(codes, (0, 0, left, left, top, top), value=x.zero_point)
+    sums = _depthwise(codes.contiguous(), layer.weight.matrix, (height, width), kernel, stride, dilation)
+    return None if sums is None else sums.reshape(-1, layer.channels)
 
 
 def rows_of(node: Node, x: Bytes) -> Tensor:

@@ -15,6 +15,7 @@ from landscape.engine.portable.float64 import error_bound
 from landscape.engine.portable.products import FLOAT, LARGEST_DEPTH, UNSIGNED, exact_float, less_128, multiply_pairs
 from landscape.engine.portable.target import FEW, Target, settle
 from landscape.engine.portable.values import Bytes
+from landscape.engine.values import Codes
 from landscape.quant.layer_norm import layer_norm as exact_layer_norm
 from landscape.quant.softmax import MAX_TOKENS, SoftmaxTable, uniform_softmax
 
@@ -102,15 +103,13 @@ def _sums_of_codes(codes: Tensor) -> Tensor:
 
 def total(a: Bytes, b: Bytes, target: Target) -> Tensor | None:
     """Codes of a + b, where b has the shape of a or is one value for all images."""
+    if b.codes.shape == a.codes.shape[1:]:
+        b = Bytes(b.codes.unsqueeze(0), b.zero_point, b.scale, b.factors)
     if a.codes.shape != b.codes.shape and b.codes.shape != (1, *a.codes.shape[1:]):
         return None
-    first, restore = _in_rows(a.codes, target.factors is not None)
-    if first is None:
-        return None
-    second, _ = _in_rows(b.codes, restore is not None)
-    assert second is not None
-    if restore is not None and (a.factors is not None or b.factors is not None or target.factors is not None):
-        return None
+    by_channel = a.factors is not None or b.factors is not None or target.factors is not None
+    moved = not by_channel and _channels_lie_last(a.codes)
+    first, second = _in_rows(a.codes, moved), _in_rows(b.codes, moved)
 
     def parameters() -> tuple[Tensor, ...]:
         gain_a, zero_a, most_a = _term(a, target)
@@ -131,17 +130,21 @@ def total(a: Bytes, b: Bytes, target: Target) -> Tensor | None:
             return target.exact(_value(a, first[image, row]) + _value(b, other[image, row]))
 
         codes = settle(fast, exact)
-    return codes.reshape(a.codes.shape) if restore is None else codes.reshape(restore).permute(0, 3, 1, 2)
+    if not moved:
+        return codes.reshape(a.codes.shape)
+    images, channels, height, width = a.codes.shape
+    return codes.reshape(images, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _in_rows(codes: Tensor, last: bool) -> tuple[Tensor | None, tuple[int, ...] | None]:
-    """Codes as (N, rows, C), and where their channels were moved to the end, the shape that has them there."""
-    if codes.ndim == 4 and not codes.is_contiguous() and codes.permute(0, 2, 3, 1).is_contiguous():
-        moved = codes.permute(0, 2, 3, 1)
-        return moved.reshape(moved.shape[0], -1, moved.shape[-1]), tuple(moved.shape)
-    if codes.ndim < 2:
-        return None, None
-    return codes.reshape(codes.shape[0], -1, codes.shape[-1]), None
+def _channels_lie_last(codes: Tensor) -> bool:
+    """Whether (N, C, H, W) lies in memory as (N, H, W, C)."""
+    return codes.ndim == 4 and not codes.is_contiguous() and codes.permute(0, 2, 3, 1).is_contiguous()
+
+
+def _in_rows(codes: Tensor, moved: bool) -> Tensor:
+    """Codes as (N, rows, last axis), the channels of (N, C, H, W) moved to the end first if asked for."""
+    codes = codes.permute(0, 2, 3, 1) if moved else codes
+    return codes.reshape(codes.shape[0], -1, codes.shape[-1])
 
 
 def _term(x: Bytes, target: Target) -> tuple[Tensor, Tensor, Tensor]:
@@ -179,7 +182,7 @@ def requantized(x: Bytes, target: Target) -> Tensor | None:
 def layer_norm(x: Bytes, weight: Tensor, bias: Tensor, eps: float, target: Target) -> Tensor | None:
     """Codes of a float LayerNorm over the last axis."""
     channels = x.codes.shape[-1]
-    if channels > float64.LARGEST_NORM or target.factors is not None:
+    if channels > float64.LARGEST_NORM:
         return None
     rows = x.codes.reshape(-1, channels)
     scale = torch.tensor(x.scale, dtype=torch.float64)
@@ -211,21 +214,25 @@ def layer_norm(x: Bytes, weight: Tensor, bias: Tensor, eps: float, target: Targe
     return codes.reshape(x.codes.shape)
 
 
-def softmax(x: Bytes, table: SoftmaxTable, target: Target) -> Tensor | None:
-    """Codes of a uniform softmax over the last axis."""
-    tokens = x.codes.shape[-1]
-    if tokens > MAX_TOKENS or target.factors is not None or x.factors is not None:
+def softmax(x: Codes, table: SoftmaxTable, target: Target) -> Tensor | None:
+    """Codes of a uniform softmax over the last axis; of masked logits too, whose integers are int32."""
+    plain = isinstance(x, Bytes)
+    logits = x.codes if isinstance(x, Bytes) else x.integers
+    tokens = logits.shape[-1]
+    if tokens > MAX_TOKENS or target.factors is not None or (isinstance(x, Bytes) and x.factors is not None):
         return None
-    rows = x.codes.reshape(-1, tokens)
+    if not plain and (logits.dtype != torch.int32 or x.scale * (2**16 - 1) < 29.0):  # 41 ln 2: beyond, terms are 0
+        return None
+    rows = logits.reshape(-1, tokens)
 
     def parameters() -> tuple[Tensor, ...]:
-        powers = torch.exp(-x.scale * 2.0 ** torch.arange(8, dtype=torch.float64)).float().to(rows.device)
-        return powers, target.inverse, target.zero, target.highest
+        exponents = torch.arange(8 if plain else 16, dtype=torch.float64)
+        return torch.exp(-x.scale * 2.0**exponents).float().to(rows.device), target.inverse, target.zero, target.highest
 
-    fast = _softmax(rows, *target.once(("softmax", x.scale), None, parameters))
+    fast = _softmax(rows, *target.once(("softmax", x.scale, plain), None, parameters))
 
-    def exact(codes: Tensor) -> Tensor:
-        return target.exact(uniform_softmax(codes.double() - x.zero_point, table))
+    def exact(integers: Tensor) -> Tensor:
+        return target.exact(uniform_softmax(integers.double(), table))
 
     codes = exact(rows) if fast is None else settle(fast, lambda where: exact(rows[where[0]]))
-    return codes.reshape(x.codes.shape)
+    return codes.reshape(logits.shape)

@@ -74,6 +74,12 @@ def pack(integers: Tensor, way: str) -> PackedWeight:
     return PackedWeight(matrix.contiguous(), sums, shift.to(torch.int32) if bool(shift.any()) else None, way)
 
 
+def pack_depthwise(integers: Tensor) -> PackedWeight:
+    """Integer weights (C, 1, kh, kw) as `float32.depthwise` takes them: (kh kw, C), without ones."""
+    sums = integers.flatten(1).sum(1).to(torch.int32)
+    return PackedWeight(integers.flatten(1).T.float().contiguous(), sums, None, UNSIGNED)
+
+
 def multiply(codes: Tensor, weight: PackedWeight) -> Tensor:
     """Sums of products (rows, C or more), int32 or integers in float; codes uint8 (rows, K).
 

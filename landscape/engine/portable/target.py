@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -68,8 +68,8 @@ class Target:
 
 
 def target(quantizer: ActivationQuantizer) -> Target:
-    """A quantizer's parameters, on its device."""
-    device = quantizer.scale.device
+    """A quantizer's parameters, on its device, for values whose channels were moved to the last axis if need be."""
+    device, quantizer = quantizer.scale.device, replace(quantizer, channel_axis=-1)
     factors, code_range = quantizer.factors(1), CodeRange(quantizer.bits)
     return Target(
         scale=quantizer.scale if factors is None else quantizer.scale * factors,

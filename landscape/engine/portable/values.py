@@ -53,6 +53,50 @@ class Bytes(Codes):
         return self
 
 
+class ImageBytes(Codes):
+    """Like `Bytes` with factors, but these belong to the channels of images (N, C, H, W).
+
+    Views turn it into `Bytes` where they move the channels to the last axis; all else takes its integers.
+
+    Args:
+        codes: uint8 (N, C, H, W).
+        zero_point: 0 to 255.
+        scale: Positive.
+        factors: float32 (C,).
+    """
+
+    codes: Tensor
+    zero_point: int
+    factors: Tensor
+
+    def __init__(self, codes: Tensor, zero_point: int, scale: float, factors: Tensor) -> None:
+        parts = (("codes", codes), ("zero_point", zero_point), ("scale", scale), ("factors", factors))
+        for name, value in parts:
+            object.__setattr__(self, name, value)
+
+    @property
+    def integers(self) -> Tensor:  # a field of the base class, computed here
+        """Codes with the zero point taken off and the factors multiplied in, int16."""
+        return (self.codes.to(torch.int16) - self.zero_point) * self.factors.to(torch.int16)[:, None, None]
+
+    @property
+    def held(self) -> Tensor:
+        """The codes."""
+        return self.codes
+
+    def holding(self, tensor: Tensor) -> Codes:
+        """A value of the same meaning with other codes."""
+        return ImageBytes(tensor, self.zero_point, self.scale, self.factors)
+
+    def packed(self) -> Codes:
+        """Itself: nothing is smaller."""
+        return self
+
+    def unpacked(self) -> Codes:
+        """Itself: views read codes."""
+        return self
+
+
 class Pending(Codes):
     """A layer's value that its only reader, an activation function, is to compute together with its own.
 
