@@ -32,7 +32,8 @@ class Native(Prepared):
 
     What no step of a plan covers is left to the reference, node by node. Steps there are for linear layers, all
     convolutions, products of activations, uniform softmax, float LayerNorm, sums, concatenations, pools, activation
-    functions right behind a layer (or, where they clamp, a sum), and views. Values between them are uint8 or int16.
+    functions right behind a layer (or, where they clamp, a sum), and views. Softmax of masked logits has a kernel of
+    its own. Values between them are uint8 or int16, masked logits int32.
 
     Args:
         network: Parameters of all quantizers.

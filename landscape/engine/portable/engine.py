@@ -39,9 +39,9 @@ class Portable(Reference):
     """Like `Reference`, with the same codes, from integer products and kernels with error bounds.
 
     The kernels and their bounds are in `float32` and `float64`.
-    Covered: linear layers and convolutions without groups, with the activation function behind them, products of
-    activations, uniform softmax, float LayerNorm, sums, concatenations, views. All else is left to the reference, node
-    by node. Values between them are single bytes.
+    Covered: linear layers, convolutions without groups and (compiled) depthwise ones, with the activation function
+    behind them, products of activations, uniform softmax with masks, float LayerNorm, sums, concatenations, views. All
+    else is left to the reference, node by node. Values between them are single bytes.
 
     Args:
         network: Parameters of all quantizers.

@@ -1,10 +1,10 @@
-"""The native engine against plain eager fake quantization on convolutional networks, from pixels to logits.
+"""Engines against plain eager fake quantization on networks other than DeiT, from pixels to logits.
 
 Baseline and engine take turns within one process, round after round, so that they meet the same load; ratios are taken
 within a round, and their median and range are printed. Nothing is cached between passes.
 
-    python -m benchmarks.cnn_engine --shared ../shared/data --threads 1
-    python -m benchmarks.cnn_engine --shared ../shared/data --threads 1 --out cnn_engine.md
+    python -m benchmarks.other_networks --shared ../shared/data --threads 1
+    python -m benchmarks.other_networks --nets swin_tiny_patch4_window7_224,levit_128s   # of timm, random weights
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.eager_graph import FakeQuantizedGraph
 from benchmarks.presets import NETS
 from landscape.engine import Evaluator, choose_engine
 from landscape.images import ImageSet
-from landscape.problem import Problem
+from landscape.quant.network import QuantizedNetwork
 from landscape.setup import load_problem
 
 CNNS = tuple(name for name in NETS if name != "deit_tiny")
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print a table; write it where ``--out`` is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path("../shared/data"), help="folder of networks and images")
-    parser.add_argument("--nets", default=",".join(CNNS), help="names with commas")
+    parser.add_argument("--nets", default=",".join(CNNS), help="names with commas, of the shared data or timm's")
     parser.add_argument("--engines", default="native", help="names with commas")
     parser.add_argument("--batches", default="8,50", help="images at a time, with commas")
     parser.add_argument("--bits", default="w4a8")
@@ -48,29 +48,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     lines = header(options)
     for name in options.nets.split(","):
-        problem = load(name, options)
+        title, network, images = load(name, options)
         for batch in (int(part) for part in options.batches.split(",")):
-            lines += rows(NETS[name].title, problem, batch, options)
+            lines += rows(title, network, images, batch, options)
     print("\n".join(lines))
     if options.out is not None:
         options.out.write_text("\n".join(lines) + "\n")
 
 
-def load(name: str, options: argparse.Namespace) -> Problem:
-    """A network of the shared data, calibrated."""
-    net, shared = NETS[name], options.shared
-    return load_problem(
+def load(name: str, options: argparse.Namespace) -> tuple[str, QuantizedNetwork, ImageSet]:
+    """A network, calibrated, with its title and test images."""
+    shared = options.shared
+    if name not in NETS:
+        about = {"model": name, "weights": None, "data": shared / "imagenet-mini", "crop": 224, "preset": "default"}
+        made = workload.load(argparse.Namespace(**{**vars(options), **about}))
+        return f"{name} (random weights)", made.network, made.images
+    net = NETS[name]
+    problem = load_problem(
         model=f"{shared / 'cnn_models.py'}:{net.model}", weights=str(shared / "weights" / f"{net.weights}.safetensors"),
         data=str(shared / net.data), resize="none", crop=net.crop, block=None, bits=options.bits, images=options.images,
         calib_images=options.calib_images, engine="native", **(_CIFAR if net.crop == 32 else {}),
     )  # fmt: skip
+    return net.title, problem.network, problem.images
 
 
 def header(options: argparse.Namespace) -> list[str]:
     """What the table is about."""
     facts = workload.machine()
     return [
-        "# Convolutional networks: engines against eager fake quantization",
+        "# Other networks: engines against eager fake quantization",
         "",
         f"{options.bits}, {options.images} images, {options.rounds} rounds, in turn within one process.",
         f"Machine: {facts['processor']}, threads: {options.threads}, {', '.join(facts['instruction sets'])}; "
@@ -82,9 +88,8 @@ def header(options: argparse.Namespace) -> list[str]:
     ]
 
 
-def rows(title: str, problem: Problem, batch: int, options: argparse.Namespace) -> list[str]:
+def rows(title: str, network: QuantizedNetwork, images: ImageSet, batch: int, options: argparse.Namespace) -> list[str]:
     """One row an engine."""
-    images, network = problem.images, problem.network
     eager = FakeQuantizedGraph(network).eval()
     found = []
     for name in options.engines.split(","):
