@@ -86,6 +86,15 @@ def original_problem(folder: str | Path) -> tuple[Ingredients, dict[str, Any]]:
     return ingredients, arrays
 
 
+def check_refinement(run: str | Path, options: RefineOptions) -> None:
+    """See, before long work, whether a scan can be refined so: it has the value, and lines in the region.
+
+    Raises:
+        UserError: It cannot.
+    """
+    _Grid(load_surface(run), options)
+
+
 def refine(
     problem: Problem,
     run: str | Path,

@@ -167,6 +167,8 @@ def test_the_command_refines_and_says_what_it_wrote(line, tmp_path, capsys):
     assert all((tmp_path / "fine" / name).exists() for name in ("surface.png", "surface.html"))
     assert main(["refine", str(line), "--out", str(tmp_path / "zoom"), "--alpha=-0.2,0.0", "--lines", "1"]) == 0
     assert load_surface(tmp_path / "zoom").shape == (4,)
+    assert main(["refine", str(line), "--out", str(tmp_path / "none"), "--alpha=5,6"]) == 2
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import typer
 from landscape.cli.options import EngineOptions, RunOptions, progress_bar
 from landscape.cli.runs import check_new_folder, new_folder, say, summary_lines, summary_record, write_json
 from landscape.engine import choose_engine
-from landscape.refine import RefineOptions, original_problem
+from landscape.refine import RefineOptions, check_refinement, original_problem
 from landscape.refine import refine as add_lines
 from landscape.scan import load_surface
 from landscape.setup import build
@@ -26,6 +26,7 @@ def refine(
     """Refine a scan in a new run: what is there is taken over, lines are added where the surface changes most."""
     _, words = choose_engine(engine.engine, engine.device)
     ingredients, arrays = original_problem(run)
+    check_refinement(run, options)
     folder = Path(target.out) if target.out else new_folder(f"{Path(run).name}-refined")
     if not (target.resume and RunStore.exists(folder)):
         check_new_folder(folder)
