@@ -126,6 +126,11 @@ def _convnext() -> nn.Module:
     return timm.create_model("convnext_femto", depths=(2, 1, 1, 1), dims=(10, 12, 20, 24), num_classes=7)
 
 
+def _mobilenetv3() -> nn.Module:
+    """Squeeze-and-excite, hardswish and hard sigmoids."""
+    return timm.create_model("mobilenetv3_small_050", num_classes=7)
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "vit": _vit,
     "cnn": SmallCnn,
@@ -135,7 +140,11 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "levit": _levit,
     "convnext": _convnext,
 }
-_MORE: dict[str, Callable[[], nn.Module]] = {"fine_vit": _fine_vit, "normed_vit": _normed_vit}
+_MORE: dict[str, Callable[[], nn.Module]] = {
+    "fine_vit": _fine_vit,
+    "normed_vit": _normed_vit,
+    "mobilenetv3": _mobilenetv3,
+}
 
 
 @functools.cache

@@ -32,8 +32,9 @@ class Native(Prepared):
 
     What no step of a plan covers is left to the reference, node by node. Steps there are for linear layers, all
     convolutions, products of activations, uniform softmax, float LayerNorm, sums, concatenations, pools, activation
-    functions right behind a layer (or, where they clamp, a sum), and views. Softmax of masked logits has a kernel of
-    its own. Values between them are uint8 or int16, masked logits int32.
+    functions right behind a layer (or, where they clamp, a sum), and views. Softmax of masked logits and the product of
+    images with a number per channel have kernels of their own. Values between them are uint8 or int16, masked logits
+    int32.
 
     Args:
         network: Parameters of all quantizers.
@@ -131,6 +132,10 @@ class Native(Prepared):
             chances = self._softmax_of_integers(node, values[0])
             if chances is not None:
                 return chances
+        if node.op == "mul":
+            gated = self._gated(node, values)
+            if gated is not None:
+                return gated
         if node.op == "view":
             moved = self._view(node, values[0])
             if moved is not None:
@@ -171,6 +176,24 @@ class Native(Prepared):
             _P(codes.data_ptr()),
         )  # fmt: skip
         return RawCodes(codes, int(out.zero_point), float(out.scale))
+
+    def _gated(self, node: Node, values: Sequence[Value]) -> Value | None:
+        """Images times a number for each of their channels, in either order."""
+        x, y = values if node.shape == self.network.graph[node.inputs[0]].shape else reversed(values)
+        out = self.network.activations.get(node.name)
+        if not (isinstance(x, RawCodes) and isinstance(y, RawCodes)) or out is None or out.exponents is not None:
+            return None
+        if x.codes.ndim != 4 or y.codes.shape != (*x.codes.shape[:2], 1, 1):
+            return None
+        images, channels, height, width = x.codes.shape
+        rows, gates = x.codes.permute(0, 2, 3, 1).contiguous(), y.codes.reshape(images, channels).contiguous()
+        codes = torch.empty_like(rows)
+        self.kernels.landscape_gated(
+            _I(torch.get_num_threads()), _N(images), _N(height * width), _N(channels), _P(rows.data_ptr()),
+            _I(x.zero_point), ctypes.c_double(x.scale), _P(gates.data_ptr()), _I(y.zero_point),
+            ctypes.c_double(y.scale), self.quantizer(node.name).pointer, _P(codes.data_ptr()),
+        )  # fmt: skip
+        return RawCodes(codes.permute(0, 3, 1, 2), int(out.zero_point), float(out.scale))
 
     def _by_reference(self, node: Node, values: Sequence[Value], images: int) -> Value:
         plain = [Codes(v.integers.double(), v.scale) if isinstance(v, RawCodes | SmallIntegers) else v for v in values]

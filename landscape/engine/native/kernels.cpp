@@ -4,6 +4,8 @@
 // rounding half to even give what IEEE 754 says, vectorized or not. Threads share out images or rows; no result depends
 // on how.
 
+#include <vector>
+
 #include "plan.h"
 #include "selftest.h"
 #include "weights.h"
@@ -54,6 +56,23 @@ void landscape_softmax(int threads, const int32_t *logits, Index rows, Index wid
         const Index end = (job + 1) * chunk < rows ? (job + 1) * chunk : rows;
         for (Index r = job * chunk; r < end; ++r)
             native::softmax_of_integers(logits + r * width, width, units, last, *quantizer, out + r * width);
+    });
+}
+
+// quantize(x y) of codes x (images, pixels, channels) and y (images, channels), as squeeze-and-excite has it.
+void landscape_gated(int threads, Index images, Index pixels, Index channels, const uint8_t *x, int32_t x_zero,
+                     double x_scale, const uint8_t *y, int32_t y_zero, double y_scale, const native::Quantizer *quantizer,
+                     uint8_t *out) {
+    const Index chunk = 16, jobs = (pixels + chunk - 1) / chunk;
+    pool().run(threads, images * jobs, [=](Index job) {
+        const Index image = job / jobs, first = job % jobs * chunk;
+        const Index end = first + chunk < pixels ? first + chunk : pixels;
+        std::vector<double> gates(static_cast<size_t>(channels)), row(static_cast<size_t>(channels));
+        for (Index c = 0; c < channels; ++c) gates[c] = (y[image * channels + c] - y_zero) * y_scale;
+        for (Index p = image * pixels + first; p < image * pixels + end; ++p) {
+            for (Index c = 0; c < channels; ++c) row[c] = (x[p * channels + c] - x_zero) * x_scale * gates[c];
+            native::quantize_numbers(row.data(), channels, *quantizer, out + p * channels);
+        }
     });
 }
 
