@@ -63,9 +63,12 @@ def as_float(value: Value) -> Tensor:
     return value.value() if isinstance(value, Codes) else value
 
 
-def masked(x: Codes, mask: Tensor) -> Codes:
-    """Logits with a mask added that is rounded to their scale, int32."""
-    return Codes(x.integers.to(torch.int32) + torch.round(mask / x.scale).to(torch.int32), x.scale)
+def masked(x: Codes, mask: Tensor) -> Codes | None:
+    """Logits with a mask added that is rounded to their scale, int32; None where it does not fit."""
+    added = torch.round(mask / x.scale)
+    if not bool((added.abs() < 2.0**30).all()):
+        return None
+    return Codes(x.integers.to(torch.int32) + added.to(torch.int32), x.scale)
 
 
 def rows_of(value: Value, rows: Sequence[int], count: int) -> Value:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 import numpy as np
 import pytest
@@ -8,13 +9,13 @@ import torch
 from scipy.special import ndtr
 
 from landscape.engine import Evaluator, Reference
-from landscape.engine.portable import Portable, compiling, float32, float64, layers, operations
+from landscape.engine.portable import Portable, compiling, float32, float64, layers, operations, products
 from landscape.engine.portable.activations import FAST
 from landscape.engine.portable.device import on_device
 from landscape.engine.portable.products import FLOAT, SIGNED, UNSIGNED, fastest, multiply, pack
 from landscape.engine.portable.target import target
 from landscape.engine.portable.values import Bytes
-from landscape.engine.values import Codes
+from landscape.engine.values import Codes, masked
 from landscape.quant.elementwise import activation_function
 from landscape.quant.network import ActivationQuantizer
 from landscape.quant.softmax import softmax_table, uniform_softmax
@@ -329,3 +330,21 @@ def test_few_nodes_are_left_to_the_reference(name: str, mode: str, monkeypatch: 
         expected |= {"conv2d"}
     net = quantized(name)
     assert left_to_reference(net, Portable(net), monkeypatch) == expected
+
+
+def test_memory_of_sums_can_be_used_in_and_outside_inference_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_kept", threading.local())
+    codes, weight = torch.full((20, 8), 3, dtype=torch.uint8), pack(torch.full((5, 8), 2.0).double(), UNSIGNED)
+    with torch.inference_mode():
+        multiply(codes, weight)
+    first, second = multiply(codes, weight), multiply(codes[:17] + 1, weight)
+    assert second[:, :5].tolist() == [[64] * 5] * 17
+    assert first.data_ptr() == second.data_ptr()
+
+
+@pytest.mark.parametrize("least", [-100.0, -1e9, -float("inf")])
+def test_masks_that_fit_into_no_integer_are_left_to_the_reference(least: float) -> None:
+    logits, mask = Bytes(torch.tensor([[7, 250]], dtype=torch.uint8), 3, 0.25), torch.tensor([[0.0, least]]).double()
+    found = masked(logits, mask)
+    assert (found is None) == (least < -100.0)
+    assert found is None or found.integers.tolist() == [[4, -153]]

@@ -127,7 +127,9 @@ class Native(Prepared):
                 self._constants[node.name] = super().evaluate(node, values, images)
             return self._constants[node.name]
         if node.op == "mask_add" and isinstance(values[0], RawCodes):
-            return masked(values[0], node.attrs["mask"])
+            logits = masked(values[0], node.attrs["mask"])
+            if logits is not None:
+                return logits
         if node.op == "softmax" and not isinstance(values[0], RawCodes):
             chances = self._softmax_of_integers(node, values[0])
             if chances is not None:

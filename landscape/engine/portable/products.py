@@ -137,7 +137,8 @@ def _memory(shape: tuple[int, ...], device: torch.device) -> Tensor:
     size = math.prod(shape)
     held: Tensor | None = getattr(_kept, "sums", None)
     if held is None or held.numel() < size:
-        held = _kept.sums = torch.empty(size, dtype=torch.int32)
+        with torch.inference_mode(False):  # else it could not be written to outside that mode
+            held = _kept.sums = torch.empty(size, dtype=torch.int32)
     return held[:size].view(shape)
 
 
