@@ -10,15 +10,8 @@ from torch import Tensor
 from landscape.engine.values import Codes
 
 
-class Bytes(Codes):
-    """A quantized value held as its unsigned codes: (code - zero point) * factor * scale.
-
-    Args:
-        codes: uint8.
-        zero_point: 0 to 255.
-        scale: Positive.
-        factors: With power-of-two factors, float32 (channels,) along the last axis; else None.
-    """
+class _InBytes(Codes):
+    """A quantized value held as its unsigned codes, uint8."""
 
     codes: Tensor
     zero_point: int
@@ -33,7 +26,11 @@ class Bytes(Codes):
     def integers(self) -> Tensor:  # a field of the base class, computed here
         """Codes with the zero point taken off and the factors multiplied in, int16."""
         centred = self.codes.to(torch.int16) - self.zero_point
-        return centred if self.factors is None else centred * self.factors.to(torch.int16)
+        return centred if self.factors is None else centred * self._along_channels(self.factors.to(torch.int16))
+
+    def _along_channels(self, factors: Tensor) -> Tensor:
+        """Factors in a shape that fits the codes."""
+        raise NotImplementedError
 
     @property
     def held(self) -> Tensor:
@@ -42,7 +39,7 @@ class Bytes(Codes):
 
     def holding(self, tensor: Tensor) -> Codes:
         """A value of the same meaning with other codes."""
-        return Bytes(tensor, self.zero_point, self.scale, self.factors)
+        return type(self)(tensor, self.zero_point, self.scale, self.factors)
 
     def packed(self) -> Codes:
         """Itself: nothing is smaller."""
@@ -53,48 +50,28 @@ class Bytes(Codes):
         return self
 
 
-class ImageBytes(Codes):
-    """Like `Bytes` with factors, but these belong to the channels of images (N, C, H, W).
-
-    Views turn it into `Bytes` where they move the channels to the last axis; all else takes its integers.
+class Bytes(_InBytes):
+    """A quantized value held as its unsigned codes: (code - zero point) * factor * scale.
 
     Args:
-        codes: uint8 (N, C, H, W).
+        codes: uint8.
         zero_point: 0 to 255.
         scale: Positive.
-        factors: float32 (C,).
+        factors: With power-of-two factors, float32 (channels,) along the last axis; else None.
     """
 
-    codes: Tensor
-    zero_point: int
-    factors: Tensor
+    def _along_channels(self, factors: Tensor) -> Tensor:
+        return factors
 
-    def __init__(self, codes: Tensor, zero_point: int, scale: float, factors: Tensor) -> None:
-        parts = (("codes", codes), ("zero_point", zero_point), ("scale", scale), ("factors", factors))
-        for name, value in parts:
-            object.__setattr__(self, name, value)
 
-    @property
-    def integers(self) -> Tensor:  # a field of the base class, computed here
-        """Codes with the zero point taken off and the factors multiplied in, int16."""
-        return (self.codes.to(torch.int16) - self.zero_point) * self.factors.to(torch.int16)[:, None, None]
+class ImageBytes(_InBytes):
+    """The same of images (N, C, H, W) with factors that belong to their channels, float32 (C,).
 
-    @property
-    def held(self) -> Tensor:
-        """The codes."""
-        return self.codes
+    Views turn it into `Bytes` where they move the channels to the last axis; all else takes its integers.
+    """
 
-    def holding(self, tensor: Tensor) -> Codes:
-        """A value of the same meaning with other codes."""
-        return ImageBytes(tensor, self.zero_point, self.scale, self.factors)
-
-    def packed(self) -> Codes:
-        """Itself: nothing is smaller."""
-        return self
-
-    def unpacked(self) -> Codes:
-        """Itself: views read codes."""
-        return self
+    def _along_channels(self, factors: Tensor) -> Tensor:
+        return factors[:, None, None]
 
 
 class Pending(Codes):
