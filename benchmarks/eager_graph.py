@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from benchmarks.eager_vit import FakeQuantizer
+from benchmarks.eager_vit import FakeQuantizer, corrected
 from landscape.engine.portable.device import with_tensors
 from landscape.engine.reference import FloatPass
 from landscape.gradient.surrogate import UNARY
@@ -70,8 +70,4 @@ class _Float32Pass(FloatPass):
         """float32 (out, ...)."""
         weight = super().weight(node)
         quantized: Tensor = self._quantizers[node.name](weight)
-        if not self._corrected:
-            return quantized
-        axes = tuple(range(1, weight.ndim))
-        quantized = quantized * (weight.std(axes, keepdim=True) / (quantized.std(axes, keepdim=True) + 1e-8))
-        return quantized + weight.mean(axes, keepdim=True) - quantized.mean(axes, keepdim=True)
+        return corrected(weight, quantized) if self._corrected else quantized

@@ -41,6 +41,13 @@ class FakeQuantizer(nn.Module):
         return (codes - self.zero_point) * self.scale
 
 
+def corrected(weight: Tensor, quantized: Tensor) -> Tensor:
+    """A quantized weight with each output channel's mean and standard deviation restored (released bias correction)."""
+    axes = tuple(range(1, weight.ndim))
+    quantized = quantized * (weight.std(axes, keepdim=True) / (quantized.std(axes, keepdim=True) + 1e-8))
+    return quantized + weight.mean(axes, keepdim=True) - quantized.mean(axes, keepdim=True)
+
+
 class FakeQuantizedLayer(nn.Module):
     """A linear layer or convolution whose weight is quantized in every forward pass.
 
@@ -55,15 +62,8 @@ class FakeQuantizedLayer(nn.Module):
         self.layer, self.quantizer, self.corrected = layer, quantizer, corrected
 
     def _weight(self) -> Tensor:
-        weight = self.layer.weight
-        quantized: Tensor = self.quantizer(weight)
-        if not self.corrected:
-            return quantized
-        axes = tuple(range(1, weight.ndim))
-        spread = weight.std(axes, keepdim=True) / (quantized.std(axes, keepdim=True) + 1e-8)
-        quantized = quantized * spread
-        shifted: Tensor = quantized + weight.mean(axes, keepdim=True) - quantized.mean(axes, keepdim=True)
-        return shifted
+        quantized: Tensor = self.quantizer(self.layer.weight)
+        return corrected(self.layer.weight, quantized) if self.corrected else quantized
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer with its quantized weight."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -45,6 +46,11 @@ class SoftmaxTable:
     scale: float
     kind: SoftmaxKind
     terms: Tensor
+
+    @cached_property
+    def units(self) -> Tensor:
+        """The terms of kind "uniform" in units of 2^-40, int64."""
+        return (self.terms * 2.0**_TERM_BITS).to(torch.int64)
 
 
 def softmax_table(scale: float, kind: SoftmaxKind) -> SoftmaxTable:

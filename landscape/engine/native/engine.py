@@ -169,8 +169,7 @@ class Native(Prepared):
             return None
         if x.integers.dtype != torch.int32 or x.integers.shape[-1] > MAX_TOKENS:
             return None
-        logits, terms = x.integers.contiguous(), self._softmax_table(node, x.scale, "uniform").terms
-        units = (terms * 2.0**40).to(torch.int64)
+        logits, units = x.integers.contiguous(), self._softmax_table(node, x.scale, "uniform").units
         codes = torch.empty(logits.shape, dtype=torch.uint8)
         self.kernels.landscape_softmax(
             _I(torch.get_num_threads()), _P(logits.data_ptr()), _N(logits.numel() // logits.shape[-1]),

@@ -174,8 +174,7 @@ def softmax_struct(table: SoftmaxTable, out: ActivationQuantizer) -> Held:
     """Uniform softmax of 8-bit codes."""
     quantizer = activation_struct(out)
     distances = torch.arange(256).clamp(max=table.terms.numel() - 1)
-    terms = table.terms[distances].contiguous()
-    units = (terms * 2.0**40).to(torch.int64)
+    terms, units = table.terms[distances].contiguous(), table.units[distances].contiguous()
     planes = torch.stack([(units >> (8 * plane)) & 255 for plane in range(6)]).to(torch.uint8).contiguous()
     # With a sum of terms from 2^i on, p / scale <= term / 2^i / scale; below 0.49 it rounds to the code of zero.
     reaches = [int((terms / 2.0**i / out.scale > 0.49).sum()) for i in range(16)]

@@ -67,25 +67,24 @@ class Layer:
         Returns:
             (R, C), or (n, tile).
         """
-        count, totals = self.channels, None
-        needed = self.weight.shift is not None or self.offset is not None
+        count = self.channels
         if where is None:
             integers = sums[:, :count].double()
-            totals = sums[:, count : count + 1].double() if needed else None
         else:
-            rows, tiles = where
-            integers = sums[:, :count].unflatten(-1, (-1, tile))[rows, tiles].double()  # type: ignore[no-untyped-call]
-            totals = sums[rows, count].double().unsqueeze(1) if needed else None
+            integers = sums[:, :count].unflatten(-1, (-1, tile))[where].double()  # type: ignore[no-untyped-call]
+
+        def totals() -> Tensor:  # depthwise sums have none, and need none
+            return sums[:, count : count + 1].double() if where is None else sums[where[0], count].double().unsqueeze(1)
 
         def of(vector: Tensor) -> Tensor:
             return vector if where is None else vector.view(-1, tile)[where[1]]
 
         integers = integers - of(self.base)
-        if self.weight.shift is not None and totals is not None:
-            integers = integers + totals * of(self.weight.shift)
+        if self.weight.shift is not None:
+            integers = integers + totals() * of(self.weight.shift)
         result = integers * of(self.gain)
-        if self.offset is not None and totals is not None:
-            result = result + (totals - self.row_base) * of(self.offset)
+        if self.offset is not None:
+            result = result + (totals() - self.row_base) * of(self.offset)
         return result if self.bias is None else result + of(self.bias)
 
 

@@ -216,20 +216,21 @@ def layer_norm(x: Bytes, weight: Tensor, bias: Tensor, eps: float, target: Targe
 
 def softmax(x: Codes, table: SoftmaxTable, target: Target) -> Tensor | None:
     """Codes of a uniform softmax over the last axis; of masked logits too, whose integers are int32."""
-    plain = isinstance(x, Bytes)
-    logits = x.codes if isinstance(x, Bytes) else x.integers
+    if isinstance(x, Bytes):
+        logits, bits, covered = x.codes, 8, x.factors is None
+    else:
+        logits, bits = x.integers, 16
+        covered = logits.dtype == torch.int32 and x.scale * (2**16 - 1) >= 29.0  # beyond 41 ln 2 terms are 0
     tokens = logits.shape[-1]
-    if tokens > MAX_TOKENS or target.factors is not None or (isinstance(x, Bytes) and x.factors is not None):
-        return None
-    if not plain and (logits.dtype != torch.int32 or x.scale * (2**16 - 1) < 29.0):  # 41 ln 2: beyond, terms are 0
+    if tokens > MAX_TOKENS or target.factors is not None or not covered:
         return None
     rows = logits.reshape(-1, tokens)
 
     def parameters() -> tuple[Tensor, ...]:
-        exponents = torch.arange(8 if plain else 16, dtype=torch.float64)
+        exponents = torch.arange(bits, dtype=torch.float64)
         return torch.exp(-x.scale * 2.0**exponents).float().to(rows.device), target.inverse, target.zero, target.highest
 
-    fast = _softmax(rows, *target.once(("softmax", x.scale, plain), None, parameters))
+    fast = _softmax(rows, *target.once(("softmax", x.scale, bits), None, parameters))
 
     def exact(integers: Tensor) -> Tensor:
         return target.exact(uniform_softmax(integers.double(), table))
