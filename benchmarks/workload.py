@@ -69,6 +69,8 @@ def load(options: argparse.Namespace) -> Workload:
     else:
         images = random_images(options.images, preprocessing.channels, preprocessing.size, 1)
         calibration = random_images(options.calib_images, preprocessing.channels, preprocessing.size, 2)
+    if options.weights is None:
+        settle_batch_norms(model.module, calibration)
     scheme = preset(options.preset).with_bits(options.bits)
     graph = capture(model.module, (preprocessing.channels, preprocessing.size, preprocessing.size))
     exact = keeps_input(scheme, images.mean, images.std)
@@ -78,6 +80,24 @@ def load(options: argparse.Namespace) -> Workload:
         f"preset {options.preset}, {len(images)} {'random' if options.data is None else options.data.name} images"
     )
     return Workload(model.module, network, images, calibration, words)
+
+
+def settle_batch_norms(module: nn.Module, images: ImageSet) -> None:
+    """Give all BatchNorms the statistics of these images.
+
+    Networks with random weights come with mean 0 and variance 1; through these, activations shrink from layer to layer
+    to sizes that no trained network has.
+    """
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+        norm.train()
+    if norms:
+        with torch.no_grad():
+            module(images.normalized())
+    for norm in norms:
+        norm.eval()
 
 
 def random_images(count: int, channels: int, side: int, seed: int) -> ImageSet:

@@ -1,7 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import platform
+import subprocess
+import sys
+import textwrap
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,7 +100,7 @@ def test_codes_equal_the_reference_with_exact_input() -> None:
 
 @pytest.mark.parametrize("way", [UNSIGNED, SIGNED, FLOAT])
 def test_every_kind_of_product_gives_the_same_codes(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("landscape.engine.portable.engine.fastest", lambda device: way)
+    monkeypatch.setattr("landscape.engine.portable.engine.fastest", lambda device, wide=True: way)
     for bits in ("w8a8", "w4a8"):
         net = quantized("vit", bits)
         assert_same_codes(net, Portable(net))
@@ -182,8 +188,38 @@ def test_packed_products_are_the_integer_products(way: str) -> None:
         assert torch.equal(row_sums[:, 0], (codes.double() - weight.code_shift).sum(1))
 
 
-def test_a_way_to_multiply_is_found() -> None:
-    assert fastest("cpu") in (UNSIGNED, SIGNED, FLOAT)
+@pytest.mark.parametrize("wide", [True, False])
+def test_a_way_to_multiply_is_found(wide: bool) -> None:
+    assert fastest("cpu", wide) in (UNSIGNED, SIGNED, FLOAT)
+
+
+def test_a_way_whose_products_saturate_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def saturating(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """Pairs of products added in int16, as x86 does without VNNI."""
+        products = a.double()[:, :, None] * b.double()[None]
+        return out.copy_(products.unflatten(1, (-1, 2)).sum(2).clamp(-(2**15), 2**15 - 1).sum(1))
+
+    monkeypatch.setattr(torch, "_int_mm", saturating)
+    monkeypatch.setattr(products, "_measured", lambda codes, weight: float(weight.way == FLOAT))
+    assert fastest.__wrapped__("cpu", True) == FLOAT
+    assert fastest.__wrapped__("cpu", False) == UNSIGNED
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="a limit of oneDNN's kernels for x86")
+def test_codes_on_a_processor_without_vnni(mode: str) -> None:
+    if mode == "compiled":
+        pytest.skip("the products are not compiled")
+    code = """
+        from landscape.engine.portable import Portable
+        from tests.engine.networks import assert_same_codes, quantized
+
+        for bits in ("w8a8", "w4a8"):
+            net = quantized("vit", bits)
+            assert_same_codes(net, Portable(net))
+    """
+    variables = {"ONEDNN_MAX_CPU_ISA": "AVX2", compiling.COMPILE_VARIABLE: "0"}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    subprocess.run(command, cwd=Path(__file__).parents[2], env={**os.environ, **variables}, check=True)
 
 
 @pytest.mark.parametrize("name", FAST)

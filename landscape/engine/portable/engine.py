@@ -23,7 +23,14 @@ from landscape.engine.portable.layers import (
     sums_of,
 )
 from landscape.engine.portable.memory import keep_memory
-from landscape.engine.portable.products import LARGEST_DEPTH, PackedWeight, fastest, pack, pack_depthwise
+from landscape.engine.portable.products import (
+    LARGEST_DEPTH,
+    LARGEST_NARROW,
+    PackedWeight,
+    fastest,
+    pack,
+    pack_depthwise,
+)
 from landscape.engine.portable.target import Target, target
 from landscape.engine.portable.values import Bytes, ImageBytes, Pending
 from landscape.engine.reference import Reference, _function
@@ -239,7 +246,11 @@ class Portable(Reference):
     def _weight(self, node: Node) -> PackedWeight:
         if node.name not in self._packed:
             integers = self.operand(node).integers
-            self._packed[node.name] = pack_depthwise(integers) if is_depthwise(node) else pack(integers, self._way)
+            if is_depthwise(node):
+                self._packed[node.name] = pack_depthwise(integers)
+            else:
+                wide = bool(integers.abs().max() > LARGEST_NARROW)
+                self._packed[node.name] = pack(integers, fastest(self.device, wide))
         return self._packed[node.name]
 
     def _steps_of(self, node: Node) -> StepTable:

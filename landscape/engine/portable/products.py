@@ -3,6 +3,10 @@
 Three ways: int8 products with int32 sums (``torch._int_mm``), with activations as they are (uint8, x86) or less 128
 (int8); and float32 products, exact as long as no sum can reach 2^24 (float64 else). Which of them is the fastest
 depends on the processor, so it is measured once in every process; all give the same sums.
+
+Not on every processor: x86 without VNNI adds two products of uint8 and int8 in int16, which saturates. (int8 products
+are turned into those.) There the int8 ways are exact for narrow weights only, so ways are tried with the widest
+integers that they are to be used for.
 """
 
 from __future__ import annotations
@@ -20,6 +24,9 @@ UNSIGNED, SIGNED, FLOAT = "int8 products (unsigned)", "int8 products", "float32 
 
 LARGEST_DEPTH = 33025
 """Sums in int32: depth * 255 * 255 stays below 2^31."""
+
+LARGEST_NARROW = 64
+"""Of a weight's integers, so that two products with codes stay within int16: 2 * 64 * 255 < 2^15."""
 
 _ALIGNMENT = 16
 _EXACT_FLOAT32 = 2**24
@@ -156,11 +163,19 @@ _PREPARATION = 1.25
 
 
 @cache
-def fastest(device: str) -> str:
-    """The fastest way on a device ("cpu", "cuda"), measured with a product of the size of a small transformer's."""
+def fastest(device: str, wide: bool = True) -> str:
+    """The fastest way that gives exact sums, measured with a product of the size of a small transformer's.
+
+    Args:
+        device: "cpu" or "cuda".
+        wide: Whether it has to be exact for integers beyond `LARGEST_NARROW` (weights; products of activations).
+    """
     generator = torch.Generator().manual_seed(0)
     codes = torch.randint(0, 256, (512, 192), generator=generator, dtype=torch.uint8).to(device)
-    integers = torch.randint(-15, 16, (191, 192), generator=generator).double().to(device)
+    low, high = (-128, 127) if wide else (-LARGEST_NARROW, LARGEST_NARROW)
+    integers = torch.randint(low, high + 1, (191, 192), generator=generator).double().to(device)
+    codes[:2], codes[2:4] = 255, 0  # what saturates first
+    integers[:2], integers[2:4] = high, low
     expected = codes.double() @ integers.T
     seconds: dict[str, float] = {}
     for way in (UNSIGNED, SIGNED, FLOAT):
