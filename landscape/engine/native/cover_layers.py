@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from landscape.engine.clamps import is_clamp
 from landscape.engine.native import layout as layouts
 from landscape.engine.native.builder import Builder, Pending, image_shape
-from landscape.engine.native.clamps import is_clamp
 from landscape.engine.native.cover_windows import convolution_geometry
 from landscape.engine.native.plan import CONVOLUTION, LARGEST_DEPTH, LAYER, Place
 from landscape.graph import Node

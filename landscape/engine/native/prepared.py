@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape.engine.clamps import codes_of_clamp, is_clamp
 from landscape.engine.native import parameters
 from landscape.engine.native.build import chosen_instruction_set, load
 from landscape.engine.native.builder import Segment
-from landscape.engine.native.clamps import codes_of_clamp, is_clamp
 from landscape.engine.native.convolutions import convolution_struct, pixels_of_period, pooling_struct, repeated
 from landscape.engine.native.cover_windows import Geometry
 from landscape.engine.native.headers import Runs

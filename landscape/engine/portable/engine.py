@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from landscape.engine.portable import compiling, float32, operations
+from landscape.engine.clamps import codes_of_clamp, is_clamp
+from landscape.engine.portable import float32, operations
 from landscape.engine.portable.device import on_device
 from landscape.engine.portable.layers import (
     ActivationEpilogue,
@@ -34,8 +35,9 @@ from landscape.engine.portable.products import (
 from landscape.engine.portable.target import Target, target
 from landscape.engine.portable.values import Bytes, ImageBytes, Pending
 from landscape.engine.reference import Reference, _function
-from landscape.engine.values import Codes, Value, masked
+from landscape.engine.values import Codes, Value, as_float, masked
 from landscape.graph import Node
+from landscape.graph.ir import WEIGHTED
 from landscape.images import ImageSet
 from landscape.quant.network import QuantizedNetwork
 from landscape.quant.qparams import CodeRange
@@ -46,9 +48,10 @@ class Portable(Reference):
     """Like `Reference`, with the same codes, from integer products and kernels with error bounds.
 
     The kernels and their bounds are in `float32` and `float64`.
-    Covered: linear layers, convolutions without groups and (compiled) depthwise ones, with the activation function
-    behind them, products of activations, uniform softmax with masks, float LayerNorm, sums, concatenations, views. All
-    else is left to the reference, node by node. Values between them are single bytes.
+    Covered: linear layers, convolutions without groups and depthwise ones, with the activation function
+    behind them, products of activations, uniform softmax with masks, float LayerNorm, sums (with a clamp behind them),
+    gates, means, concatenations, views. All else is left to the reference, node by node. Values between them are single
+    bytes.
 
     Args:
         network: Parameters of all quantizers.
@@ -77,6 +80,7 @@ class Portable(Reference):
             node.inputs[0]: node
             for node in network.graph
             if node.op == "unary" and self._uniform(node) and readers[node.inputs[0]] == [node.name]
+            if is_clamp(node) or network.graph[node.inputs[0]].op in WEIGHTED
         }
         if isinstance(sibling, Portable):
             self._share(sibling)
@@ -156,6 +160,10 @@ class Portable(Reference):
             return masked(first, node.attrs["mask"])
         if node.op == "max_pool2d":
             return self._pooled(node, first)
+        if node.op == "mean":
+            return self._mean_of(node, first)
+        if node.op == "add" and node.name in self._activations:
+            return self._pending_sum(node, first, values[1])
         codes: Tensor | None = None
         if not self._has_target(node):
             return None
@@ -163,6 +171,8 @@ class Portable(Reference):
             codes = operations.product(first, values[1], node.attrs["scale"], self._target(node.name), self._way)
         elif node.op == "add" and isinstance(values[1], Bytes):
             codes = operations.total(first, values[1], self._target(node.name))
+        elif node.op == "mul" and isinstance(values[1], Bytes):
+            codes = operations.gated(first, values[1], self._target(node.name))
         elif node.op == "layer_norm":
             codes = self._norm(node, first)
         return None if codes is None else self._target(node.name).value(codes)
@@ -203,21 +213,33 @@ class Portable(Reference):
         quantizer = self.network.activations[node.name]
         if node.op == "conv2d" and quantizer.exponents is not None and quantizer.channel_axis != 1:
             return None
-        return self._run_layer(node, x, node, None)
+        return self._run_layer(node, x, node)
 
     def _activation(self, node: Node, x: Value | None) -> Value | None:
+        clamps = is_clamp(node) and self._uniform(node)
         if not isinstance(x, Pending):
-            return None
-        return self._run_layer(self.graph[node.inputs[0]], x.x, node, self._steps_of(node))
+            to = self._target(node.name) if clamps else None
+            return None if to is None or x is None else to.value(to.exact(as_float(x)))
+        if x.y is not None:
+            to = self._target(node.name)
+            codes = operations.total(x.x, x.y, to)
+            return to.value(to.exact(x.value()) if codes is None else codes)
+        return self._run_layer(self.graph[node.inputs[0]], x.x, node)
 
-    def _run_layer(self, node: Node, x: Bytes, quantized: Node, steps: StepTable | None) -> Value:
+    def _pending_sum(self, node: Node, x: Bytes, y: Value) -> Value | None:
+        if not isinstance(y, Bytes) or x.codes.shape[1:] != y.codes.shape[1 - x.codes.ndim :]:
+            return None
+        return Pending(x, lambda a, b: a.value() + b.value(), y)
+
+    def _run_layer(self, node: Node, x: Bytes, quantized: Node) -> Value:
         key = (node.name, x.scale, x.zero_point)
         if key not in self._epilogues:
             layer, to = layer_of(self._weight(node), self.operand(node), x), self._target(quantized.name)
-            if steps is None:
+            if quantized is node or is_clamp(quantized):
                 self._epilogues[key] = Epilogue(layer, to)
             else:
-                self._epilogues[key] = ActivationEpilogue(layer, to, quantized.attrs["function"], steps)
+                function = quantized.attrs["function"]
+                self._epilogues[key] = ActivationEpilogue(layer, to, function, self._steps_of(quantized))
         epilogue = self._epilogues[key]
         codes = epilogue(self._sums(node, epilogue.layer, x))
         value = self._target(quantized.name).value(shaped(node, x, codes))
@@ -232,16 +254,10 @@ class Portable(Reference):
     def _has_depthwise_sums(self, node: Node) -> bool:
         assert node.weight is not None
         fits = is_depthwise(node) and node.weight[0].numel() <= float32.LARGEST_DEPTHWISE
-        return fits and compiling.usable() and self.operand(node).offset is None
+        return fits and self.operand(node).offset is None
 
     def _sums(self, node: Node, layer: Layer, x: Bytes) -> Tensor:
-        if not is_depthwise(node):
-            return sums_of(node, layer, x)
-        sums = depthwise_sums(node, layer, x)
-        if sums is None:  # compiling has failed just now
-            integers = self._multiply(node, x.codes.double() - x.zero_point, self.operand(node).integers)
-            sums = integers.permute(0, 2, 3, 1).reshape(-1, layer.channels).to(torch.int32) + layer.base
-        return sums
+        return depthwise_sums(node, layer, x) if is_depthwise(node) else sums_of(node, layer, x)
 
     def _weight(self, node: Node) -> PackedWeight:
         if node.name not in self._packed:
@@ -296,6 +312,16 @@ class Portable(Reference):
             self._channels[node.name] = rows[0].clone() if alike else None
         return self._channels[node.name]
 
+    def _mean_of(self, node: Node, x: Bytes) -> Value | None:
+        if x.factors is not None:
+            return None
+        sums = x.codes.sum(node.attrs["dims"], node.attrs["keepdim"], dtype=torch.int64)
+        count = x.codes.numel() // sums.numel()
+        return self._quantized(node, (sums - count * x.zero_point).double() * x.scale / count)
+
+    def _quantized(self, node: Node, value: Tensor) -> Value:
+        return self._quantize(node.name, value) if node.name in self.network.activations else value
+
     def _pooled(self, node: Node, x: Bytes) -> Value | None:
         if x.factors is not None:
             return None
@@ -337,5 +363,7 @@ class Portable(Reference):
 
     def _target(self, name: str) -> Target:
         if name not in self._targets:
-            self._targets[name] = target(self.network.activations[name])
+            node, quantizer = self.graph[name], self.network.activations[name]
+            ends = codes_of_clamp(node, quantizer) if is_clamp(node) and self._uniform(node) else None
+            self._targets[name] = target(quantizer, ends)
         return self._targets[name]

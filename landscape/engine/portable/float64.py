@@ -41,24 +41,25 @@ def error_bound(magnitudes: Tensor) -> Tensor:
     return magnitudes * (_FACTORS * UNIT) + _SLACK
 
 
-def nearest_codes(t: Tensor, error: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
+def nearest_codes(t: Tensor, error: Tensor, lowest: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
     """Codes uint8, and |t - round(t)| + e."""
     nearest = torch.round(t)
     far = (t - nearest).abs() + error
-    nearest = torch.where(nearest > 0.0, nearest, 0.0)  # clamp would look for NaN
+    nearest = torch.where(nearest > lowest, nearest, lowest)  # clamp would look for NaN
     nearest = torch.where(nearest < highest, nearest, highest)
     return nearest.to(torch.float32).to(torch.uint8), far  # straight from float64 to uint8 is slow
 
 
-def settled(t: Tensor, error: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
+def settled(t: Tensor, error: Tensor, lowest: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
     """Codes uint8 (..., C), and which rows are doubtful, bool (...).
 
     Args:
         t: float64 (..., C).
         error: float64, of a shape that fits.
+        lowest: float64 (), the smallest code.
         highest: float64 (), the largest code.
     """
-    codes, far = nearest_codes(t, error, highest)
+    codes, far = nearest_codes(t, error, lowest, highest)
     return codes, ~(far.amax(-1) < 0.5)  # `amax` passes NaN on
 
 
@@ -70,7 +71,7 @@ def value_of(sums: Tensor, gain: Tensor, offset: Tensor | None, bias: Tensor) ->
 
 
 def layer(
-    sums: Tensor, gain: Tensor, offset: Tensor | None, bias: Tensor, error: Tensor, highest: Tensor
+    sums: Tensor, gain: Tensor, offset: Tensor | None, bias: Tensor, error: Tensor, lowest: Tensor, highest: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Codes of a linear layer or convolution from its integer sums.
 
@@ -80,12 +81,13 @@ def layer(
         offset: float64 (C,) that multiplies the row's sum, or None.
         bias: float64 (C,): the bias, the output's zero point, and what the zero points of inputs and weights take off.
         error: float64 (C,).
+        lowest: float64 (), the smallest code: 0, or where an activation function clamps.
         highest: float64 (), the largest code.
 
     Returns:
         Codes (rows, C) and doubtful rows (rows,); see `settled`.
     """
-    return settled(value_of(sums, gain, offset, bias), error, highest)
+    return settled(value_of(sums, gain, offset, bias), error, lowest, highest)
 
 
 def tiles_with_activation(
@@ -99,6 +101,7 @@ def tiles_with_activation(
     relative: Tensor,
     inverse: Tensor,
     zero: Tensor,
+    lowest: Tensor,
     highest: Tensor,
     function: str,
 ) -> tuple[Tensor, Tensor]:
@@ -115,7 +118,8 @@ def tiles_with_activation(
         relative: float64 ().
         inverse: float64 (), 1 / scale of the output.
         zero: float64 (), its zero point.
-        highest: float64 ().
+        lowest: float64 (), its smallest code.
+        highest: float64 (), its largest code.
         function: Name of one of `FAST`.
 
     Returns:
@@ -128,7 +132,7 @@ def tiles_with_activation(
     if offset is not None:
         x = x + sums[:, outputs][rows].to(torch.float64).unsqueeze(-1) * offset[tiles]
     t = FAST[function].function(x) * inverse + zero
-    codes, far = nearest_codes(t, error[tiles] + x.abs() * relative, highest)
+    codes, far = nearest_codes(t, error[tiles] + x.abs() * relative, lowest, highest)
     return codes, ~(far < 0.5)
 
 
@@ -157,6 +161,7 @@ def product(
     gain: Tensor,
     zero: Tensor,
     error: Tensor,
+    lowest: Tensor,
     highest: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Codes of some rows of a product of activations.
@@ -168,6 +173,7 @@ def product(
         gain: float64 (), in units of the output's scale.
         zero: float64 (), its zero point.
         error: float64 ().
+        lowest: float64 ().
         highest: float64 ().
     """
     integers = sums.to(torch.int32)
@@ -175,11 +181,18 @@ def product(
         integers = integers + rows
     if columns is not None:
         integers = integers - columns
-    return settled(integers.to(torch.float64) * gain + zero, error, highest)
+    return settled(integers.to(torch.float64) * gain + zero, error, lowest, highest)
 
 
 def total(
-    a: Tensor, gain_a: Tensor, b: Tensor, gain_b: Tensor, zero: Tensor, error: Tensor, highest: Tensor
+    a: Tensor,
+    gain_a: Tensor,
+    b: Tensor,
+    gain_b: Tensor,
+    zero: Tensor,
+    error: Tensor,
+    lowest: Tensor,
+    highest: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Codes of a sum.
 
@@ -190,16 +203,47 @@ def total(
         gain_b: ...
         zero: float64 () or (C,): the output's zero point, less what those of a and b take off.
         error: float64 () or (C,).
+        lowest: float64 ().
         highest: float64 ().
     """
     # Straight from uint8 to float64 is slow, here as in `requantized`.
     first, second = (x.to(torch.float32).to(torch.float64) for x in (a, b))
-    return settled(first * gain_a + second * gain_b + zero, error, highest)
+    return settled(first * gain_a + second * gain_b + zero, error, lowest, highest)
 
 
-def requantized(a: Tensor, gain: Tensor, zero: Tensor, error: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
+def gated(
+    a: Tensor,
+    zero_a: Tensor,
+    b: Tensor,
+    zero_b: Tensor,
+    gain: Tensor,
+    zero: Tensor,
+    error: Tensor,
+    lowest: Tensor,
+    highest: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Codes of a product, element by element.
+
+    Args:
+        a: uint8 (X, R, C).
+        zero_a: float32 (), its zero point.
+        b: uint8 (X, R, C) or (X, 1, C).
+        zero_b: ...
+        gain: float64 (): both scales, in units of the output's.
+        zero: float64 (): the output's zero point.
+        error: float64 ().
+        lowest: float64 ().
+        highest: float64 ().
+    """
+    integers = (a.to(torch.float32) - zero_a) * (b.to(torch.float32) - zero_b)  # below 2^16
+    return settled(integers.to(torch.float64) * gain + zero, error, lowest, highest)
+
+
+def requantized(
+    a: Tensor, gain: Tensor, zero: Tensor, error: Tensor, lowest: Tensor, highest: Tensor
+) -> tuple[Tensor, Tensor]:
     """Codes under another quantizer, as in `total` with one term; uint8 (R, C)."""
-    return settled(a.to(torch.float32).to(torch.float64) * gain + zero, error, highest)
+    return settled(a.to(torch.float32).to(torch.float64) * gain + zero, error, lowest, highest)
 
 
 def layer_norm(
@@ -210,6 +254,7 @@ def layer_norm(
     weight: Tensor,
     bias: Tensor,
     error: Tensor,
+    lowest: Tensor,
     highest: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Codes of a LayerNorm over the last axis; the formula of `landscape.quant.layer_norm.layer_norm`.
@@ -222,6 +267,7 @@ def layer_norm(
         weight: float64 (D,), in units of the output's scale.
         bias: float64 (D,), the output's zero point added.
         error: float64 (D,).
+        lowest: float64 ().
         highest: float64 ().
     """
     channels = codes.shape[-1]
@@ -236,4 +282,4 @@ def layer_norm(
     second = high.sum(-1, keepdim=True).double() * 4096.0 + low.sum(-1, keepdim=True).double()
     spread = second * channels - ones.double() * ones.double()
     inverse = 1.0 / torch.sqrt(spread + epsilon)
-    return settled((c * channels - ones).to(torch.float64) * inverse * weight + bias, error, highest)
+    return settled((c * channels - ones).to(torch.float64) * inverse * weight + bias, error, lowest, highest)

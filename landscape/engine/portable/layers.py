@@ -153,7 +153,7 @@ class Epilogue:
         self.layer, self.target = layer, target
         folded = Folded(layer, target.scale, target.zero_point)
         error = float64.error_bound(folded.magnitudes)
-        self._parameters = (folded.gain, folded.offset, folded.bias, error, target.highest64)
+        self._parameters = (folded.gain, folded.offset, folded.bias, error, *target.ends)
 
     def __call__(self, sums: Tensor) -> Tensor:
         """Codes uint8 (rows, C)."""
@@ -215,7 +215,7 @@ class ActivationEpilogue:
             torch.tensor(relative, dtype=torch.float64, device=error.device),
             1.0 / target.scale,
             target.zero_point,
-            target.highest64,
+            *target.ends,
         )
 
     def _tiled(self, vector: Tensor) -> Tensor:
@@ -252,33 +252,42 @@ def is_depthwise(node: Node) -> bool:
     return node.op == "conv2d" and node.weight is not None and node.attrs["groups"] == node.weight.shape[0] > 1
 
 
-def depthwise_sums(node: Node, layer: Layer, x: Bytes) -> Tensor | None:
-    """Sums (rows, C) of a depthwise convolution's batch, or None where they cannot be compiled."""
+def depthwise_sums(node: Node, layer: Layer, x: Bytes) -> Tensor:
+    """Sums (rows, C) of a depthwise convolution's batch."""
     assert node.weight is not None
     a, (height, width) = node.attrs, node.shape[-2:]
-    codes, kernel = x.codes.permute(0, 2, 3, 1), (int(node.weight.shape[-2]), int(node.weight.shape[-1]))
-    (top, left), stride, dilation = a["padding"], tuple(a["stride"]), tuple(a["dilation"])
-    if top or left:
-        codes = functional.pad(codes, (0, 0, left, left, top, top), value=x.zero_point)
-    sums = _depthwise(codes.contiguous(), layer.weight.matrix, (height, width), kernel, stride, dilation)
-    return None if sums is None else sums.reshape(-1, layer.channels)
+    kernel = (int(node.weight.shape[-2]), int(node.weight.shape[-1]))
+    stride, dilation = tuple(a["stride"]), tuple(a["dilation"])
+    codes, weight = _padded(x, *a["padding"]), layer.weight.matrix
+    sums = _depthwise(codes, weight, (height, width), kernel, stride, dilation)
+    if sums is None:
+        exact = torch.float32 if codes.device.type == "cpu" else torch.float64  # GPUs may take smaller formats
+        images, filters = codes.permute(0, 3, 1, 2).to(exact), weight.T.reshape(-1, 1, *kernel).to(exact)
+        found = functional.conv2d(images, filters, None, stride, 0, dilation, len(filters))
+        sums = found.permute(0, 2, 3, 1).to(torch.int32)
+    return sums.reshape(-1, layer.channels)
 
 
 def rows_of(node: Node, x: Bytes) -> Tensor:
-    """What the packed weight multiplies: codes (rows, K); for convolutions one row per window."""
+    """What the packed weight multiplies: codes (rows, K); for convolutions one row per window, its channels last."""
     assert node.weight is not None
     if node.op == "linear":
         return x.codes.reshape(-1, x.codes.shape[-1])
-    a = node.attrs
-    (top, left), (down, right), (high, wide) = a["padding"], a["stride"], a["dilation"]
-    codes, (kernel_height, kernel_width) = x.codes, node.weight.shape[-2:]
-    if top or left:
-        codes = functional.pad(codes, (left, left, top, top), value=x.zero_point)
-    if (kernel_height, kernel_width) == (1, 1):
-        return codes[:, :, ::down, ::right].permute(0, 2, 3, 1).reshape(-1, codes.shape[1])
-    windows = codes.unfold(2, high * (kernel_height - 1) + 1, down).unfold(3, wide * (kernel_width - 1) + 1, right)
-    windows = windows[..., ::high, ::wide].permute(0, 2, 3, 1, 4, 5)
-    return windows.reshape(-1, node.weight[0].numel())
+    a, size, kernel = node.attrs, node.shape[-2:], node.weight.shape[-2:]
+    codes = _padded(x, *a["padding"])
+    images, down, right, channel = codes.stride()
+    steps = (images, down * a["stride"][0], right * a["stride"][1])
+    within = (down * a["dilation"][0], right * a["dilation"][1], channel)
+    windows = codes.as_strided((len(codes), *size, *kernel, codes.shape[-1]), (*steps, *within))
+    return windows.reshape(-1, codes.shape[-1] * kernel.numel())
+
+
+def _padded(x: Bytes, down: int, right: int) -> Tensor:
+    """Codes of images, channels last and padded: (N, H, W, C)."""
+    codes = x.codes.permute(0, 2, 3, 1)
+    if down or right:
+        codes = functional.pad(codes, (0, 0, right, right, down, down), value=x.zero_point)
+    return codes.contiguous()  # so that windows are copied many bytes at a time
 
 
 def shaped(node: Node, x: Bytes, rows: Tensor) -> Tensor:

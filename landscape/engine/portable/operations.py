@@ -22,6 +22,7 @@ from landscape.quant.softmax import MAX_TOKENS, SoftmaxTable, uniform_softmax
 _product = compiled(float32.product)
 _product_rows = compiled(float64.product)
 _total = compiled(float64.total)
+_gated = compiled(float64.gated)
 _requantized = compiled(float64.requantized)
 _layer_norm = compiled(float64.layer_norm)
 _softmax = compiled(float32.softmax)
@@ -45,7 +46,7 @@ def product(a: Bytes, b: Bytes, scale: float, target: Target, way: str) -> Tenso
     def parameters_of_rows() -> tuple[Tensor, ...]:
         gain = torch.tensor(step / target.step, dtype=torch.float64, device=sums.device)
         error = error_bound(gain * (2.0 * depth * 255.0 * 255.0) + target.zero_point)
-        return gain, target.zero_point, error, target.highest64
+        return gain, target.zero_point, error, *target.ends
 
     fast = _product(sums, rows, columns, *target.once(("product", step), None, parameters))
     if fast is None:
@@ -115,7 +116,7 @@ def total(a: Bytes, b: Bytes, target: Target) -> Tensor | None:
         gain_a, zero_a, most_a = _term(a, target)
         gain_b, zero_b, most_b = _term(b, target)
         zero = target.zero_point - zero_a - zero_b
-        return gain_a, gain_b, zero, error_bound(most_a + most_b + target.zero_point), target.highest64
+        return gain_a, gain_b, zero, error_bound(most_a + most_b + target.zero_point), *target.ends
 
     key = ("total", a.scale, a.zero_point, id(a.factors), b.scale, b.zero_point, id(b.factors))
     gain_a, gain_b, *others = target.once(key, (a.factors, b.factors), parameters)
@@ -132,6 +133,34 @@ def total(a: Bytes, b: Bytes, target: Target) -> Tensor | None:
         codes = settle(fast, exact)
     if not moved:
         return codes.reshape(a.codes.shape)
+    images, channels, height, width = a.codes.shape
+    return codes.reshape(images, height, width, channels).permute(0, 3, 1, 2)
+
+
+def gated(a: Bytes, b: Bytes, target: Target) -> Tensor | None:
+    """Codes of a product, element by element: of images (N, C, H, W) and as many, or (N, C, 1, 1)."""
+    shapes = (a.codes.shape, (*a.codes.shape[:2], 1, 1))
+    if a.codes.ndim != 4 or b.codes.shape not in shapes or not a.factors is b.factors is target.factors is None:
+        return None
+    first, second = (_in_rows(x.codes, moved=True) for x in (a, b))
+
+    def parameters() -> tuple[Tensor, ...]:
+        gain = a.scale * b.scale / target.scale
+        error = error_bound(gain * 255.0**2 + target.zero_point)
+        return target.number(a.zero_point), target.number(b.zero_point), gain, target.zero_point, error, *target.ends
+
+    key = ("gated", a.scale, a.zero_point, b.scale, b.zero_point)
+    zero_a, zero_b, *others = target.once(key, None, parameters)
+    fast = _gated(first, zero_a, second, zero_b, *others)
+    if fast is None:
+        codes = target.exact(_value(a, first) * _value(b, second))
+    else:
+
+        def exact(where: tuple[Tensor, ...]) -> Tensor:
+            image, row = where
+            return target.exact(_value(a, first[image, row]) * _value(b, second.expand_as(first)[image, row]))
+
+        codes = settle(fast, exact)
     images, channels, height, width = a.codes.shape
     return codes.reshape(images, height, width, channels).permute(0, 3, 1, 2)
 
@@ -168,7 +197,7 @@ def requantized(x: Bytes, target: Target) -> Tensor | None:
 
     def parameters() -> tuple[Tensor, ...]:
         gain, zero, most = _term(x, target)
-        return gain, target.zero_point - zero, error_bound(most + target.zero_point), target.highest64
+        return gain, target.zero_point - zero, error_bound(most + target.zero_point), *target.ends
 
     fast = _requantized(rows, *target.once(("requantized", x.scale, x.zero_point), None, parameters))
     codes = (
@@ -201,7 +230,7 @@ def layer_norm(x: Bytes, weight: Tensor, bias: Tensor, eps: float, target: Targe
             gain,
             shift + target.zero_point,
             error_bound(largest + shift.abs() + target.zero_point),
-            target.highest64,
+            *target.ends,
         )
 
     key = ("layer_norm", x.scale, x.zero_point, id(weight), id(bias), eps)

@@ -59,10 +59,10 @@ def pack(integers: Tensor, way: str) -> PackedWeight:
     """Pack integer weights (C, ...), each output's within a range of 256 values.
 
     Args:
-        integers: float64; for convolutions (C, in, kh, kw).
+        integers: float64; for convolutions (C, in, kh, kw), and windows come as (kh, kw, in).
         way: One of the three.
     """
-    rows = integers.flatten(1)
+    rows = (integers.permute(0, 2, 3, 1) if integers.ndim == 4 else integers).flatten(1)
     outputs, depth = rows.shape
     high, low = rows.amax(1), rows.amin(1)
     shift = (high - 127.0).clamp(min=0.0) + (low + 128.0).clamp(max=0.0)

@@ -1,4 +1,4 @@
-"""The quantizer of a node as the kernels need it, and how doubtful codes are settled."""
+"""The quantizer of a node, and a clamp before it, as the kernels need them, and how doubtful codes are settled."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Target:
         inverse: float32 (), 1 / step.
         zero: float32 ().
         highest: float32 (), the largest code.
-        highest64: The same in float64.
+        ends: float64 (), the smallest code and the largest.
         prepared: What kernels have prepared for values of some scale, see `once`.
     """
 
@@ -39,7 +39,7 @@ class Target:
     inverse: Tensor
     zero: Tensor
     highest: Tensor
-    highest64: Tensor
+    ends: tuple[Tensor, Tensor]
     prepared: dict[Any, tuple[Any, tuple[Tensor, ...]]] = field(default_factory=dict, compare=False, repr=False)
 
     def once(self, key: Any, kept: Any, make: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
@@ -60,17 +60,28 @@ class Target:
 
     def exact(self, value: Tensor) -> Tensor:
         """Codes uint8 of float64 values (..., C)."""
-        return quantize(value, self.scale, self.zero_point, self.code_range).to(torch.uint8)
+        codes = quantize(value, self.scale, self.zero_point, self.code_range)
+        return torch.minimum(torch.maximum(codes, self.ends[0]), self.ends[1]).to(torch.uint8)
 
     def value(self, codes: Tensor) -> Bytes:
         """Codes as the value of the node."""
         return Bytes(codes, int(self.zero_point), self.step, self.factors)
 
 
-def target(quantizer: ActivationQuantizer) -> Target:
-    """A quantizer's parameters, on its device, for values whose channels were moved to the last axis if need be."""
+def target(quantizer: ActivationQuantizer, ends: tuple[float, float] | None = None) -> Target:
+    """A quantizer's parameters, on its device, for values whose channels were moved to the last axis if need be.
+
+    Args:
+        quantizer: Of a node.
+        ends: The smallest code and the largest, where an activation function before it clamps.
+    """
     device, quantizer = quantizer.scale.device, replace(quantizer, channel_axis=-1)
     factors, code_range = quantizer.factors(1), CodeRange(quantizer.bits)
+
+    def number(value: float) -> Tensor:
+        return torch.tensor(value, dtype=torch.float64, device=device)
+
+    lowest, highest = ends or (0.0, float(code_range.qmax))
     return Target(
         scale=quantizer.scale if factors is None else quantizer.scale * factors,
         zero_point=quantizer.zero_point,
@@ -79,8 +90,8 @@ def target(quantizer: ActivationQuantizer) -> Target:
         factors=None if factors is None else factors.float(),
         inverse=(1.0 / quantizer.scale).float(),
         zero=quantizer.zero_point.float(),
-        highest=torch.tensor(float(code_range.qmax), device=device),
-        highest64=torch.tensor(float(code_range.qmax), dtype=torch.float64, device=device),
+        highest=torch.tensor(highest, device=device),
+        ends=(number(lowest), number(highest)),
     )
 
 

@@ -60,6 +60,10 @@ class Bytes(_InBytes):
         factors: With power-of-two factors, float32 (channels,) along the last axis; else None.
     """
 
+    def with_codes(self, codes: Tensor) -> Bytes:
+        """A value of the same meaning with other codes."""
+        return Bytes(codes, self.zero_point, self.scale, self.factors)
+
     def _along_channels(self, factors: Tensor) -> Tensor:
         return factors
 
@@ -75,38 +79,42 @@ class ImageBytes(_InBytes):
 
 
 class Pending(Codes):
-    """A layer's value that its only reader, an activation function, is to compute together with its own.
+    """A layer's value, or a sum, that its only reader, an activation function, is to compute together with its own.
 
     Args:
-        x: The layer's input.
-        layer: Computes the value, float64, from the input, for whoever asks for it after all.
+        x: The input.
+        compute: Computes the value, float64, from the inputs, for whoever asks for it after all.
+        y: The second operand of a sum, of the same shape, or with one value for all images.
     """
 
     x: Bytes
-    layer: Callable[[Bytes], Tensor]
+    y: Bytes | None
+    compute: Callable[..., Tensor]
     deferred = True
 
-    def __init__(self, x: Bytes, layer: Callable[[Bytes], Tensor]) -> None:
-        for name, part in (("x", x), ("layer", layer), ("scale", 1.0)):
+    def __init__(self, x: Bytes, compute: Callable[..., Tensor], y: Bytes | None = None) -> None:
+        for name, part in (("x", x), ("y", y), ("compute", compute), ("scale", 1.0)):
             object.__setattr__(self, name, part)
 
     @property
     def held(self) -> Tensor:
-        """The input's codes."""
-        return self.x.codes
+        """The input's codes; those of two side by side."""
+        x = self.x.codes
+        return x if self.y is None else torch.stack([x, self.y.codes.expand_as(x)], -1)
 
     def holding(self, tensor: Tensor) -> Codes:
-        """The layer's value on other codes."""
-        x = self.x.holding(tensor)
-        assert isinstance(x, Bytes)
-        return Pending(x, self.layer)
+        """The value on other codes."""
+        if self.y is None:
+            return Pending(self.x.with_codes(tensor), self.compute)
+        first, second = tensor.unbind(-1)
+        return Pending(self.x.with_codes(first), self.compute, self.y.with_codes(second))
 
     def value(self) -> Tensor:
-        """The layer's value, float64."""
-        return self.layer(self.x)
+        """The value, float64."""
+        return self.compute(self.x) if self.y is None else self.compute(self.x, self.y)
 
     def packed(self) -> Codes:
-        """Itself: the input is smaller than the value."""
+        """Itself: the inputs are smaller than the value."""
         return self
 
     def unpacked(self) -> Codes:
