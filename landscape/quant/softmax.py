@@ -49,8 +49,11 @@ class SoftmaxTable:
 
     @cached_property
     def units(self) -> Tensor:
-        """The terms of kind "uniform" in units of 2^-40, int64."""
-        return (self.terms * 2.0**_TERM_BITS).to(torch.int64)
+        """The terms as integers up to 2^40, int64: in units of 2^-40, or for "log2" of a power of two that fits."""
+        if self.kind == "uniform":
+            return (self.terms * 2.0**_TERM_BITS).to(torch.int64)
+        unit = 2.0 ** max(math.frexp(float(self.terms.max()))[1] - _TERM_BITS, 0)
+        return (self.terms / unit).to(torch.int64)
 
 
 def softmax_table(scale: float, kind: SoftmaxKind) -> SoftmaxTable:

@@ -65,6 +65,45 @@ def test_codes_equal_the_reference_in_other_schemes(options: dict[str, Any]) -> 
     assert_same(quantized("vit", **options))
 
 
+_INTEGER = {"layer_norm": "integer", "softmax": "log2", "bias_correction": "none"}
+
+
+@pytest.mark.parametrize("instruction_set", [*instruction_sets(), EMULATED])
+@pytest.mark.parametrize("bits", ["w4a8s4", "w8a8s3", "w3a8s2"])
+def test_integer_layer_norm_and_log_int_softmax_with_every_instruction_set(
+    monkeypatch: pytest.MonkeyPatch, instruction_set: str, bits: str
+) -> None:
+    monkeypatch.setenv(ISA_VARIABLE, instruction_set)
+    network = quantized("fine_vit", bits, **_INTEGER)
+    assert_same(network)
+    assert_same(with_powers_of_two(network))
+    moved = perturbed(network, network.scale_names(), seed=1, size=0.3)
+    assert_same(moved, native=Native(moved, Native(network)))
+
+
+@pytest.mark.parametrize("factor", [0.02, 8.0])
+@pytest.mark.parametrize("end", [0, 255])
+def test_integer_layer_norm_and_log_int_softmax_at_extreme_scales_and_zero_points(factor: float, end: int) -> None:
+    """Factors of LayerNorm that saturate or shrink to few bits; logits that are all alike or far apart."""
+    network = quantized("vit", "w8a8s4", **_INTEGER)
+    network = network.with_scales({n: network.scale(n) * factor for n in network.scale_names() if n.endswith("output")})
+    activations = {
+        k: dataclasses.replace(q, zero_point=torch.full_like(q.zero_point, end)) for k, q in network.activations.items()
+    }
+    assert_same(network)
+    assert_same(dataclasses.replace(network, activations=activations))
+
+
+@pytest.mark.parametrize("bits", ["w4a8s5", "w4a8s8"])
+def test_log_int_softmax_of_more_bits_is_left_to_the_reference(bits: str) -> None:
+    assert_same(quantized("vit", bits, **_INTEGER))
+
+
+def test_the_released_scheme_leaves_nothing_to_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = quantized("vit", "w4a8s4", **_INTEGER)
+    assert left_to_reference(network, Native(network), monkeypatch) == set()
+
+
 @pytest.mark.parametrize("name", ["vit", "mobilenet"])
 def test_codes_equal_the_reference_with_exact_input(name: str) -> None:
     assert_same(quantized(name, exact_input=True))

@@ -46,7 +46,7 @@ inline Index attention_scratch(const Attention &a) {
     const Layer &logits = a.logits.layer, &output = a.output.layer;
     const Index tokens = padded(logits.outputs, WIDE), width = padded(output.outputs, WIDE);
     return padded(packed_bytes(logits.outputs, logits.depth), 64) + padded(packed_bytes(output.outputs, output.depth), 64) +
-           4 * (tokens + width) + 2 * ROWS * tokens + ROWS * padded(logits.depth, 64) + ROWS * CODES + 64;
+           4 * (tokens + width) + 3 * ROWS * tokens + ROWS * padded(logits.depth, 64) + 2 * ROWS * CODES + 64;
 }
 
 template <int B>
@@ -78,9 +78,12 @@ inline void attend(const Attention &a, Index heads, Index queries, Heads q, Head
     int32_t *const output_init = reinterpret_cast<int32_t *>(take(4 * width));
     uint8_t *const logit_codes = take(ROWS * tokens), *const chances = take(ROWS * tokens);
     uint8_t *const copy = take(ROWS * padded(logits.depth, 64)), *const tables = take(ROWS * CODES);
+    uint8_t *const high_chances = take(ROWS * tokens), *const high_tables = take(ROWS * CODES);  // of Log-Int-Softmax
+    const bool powers = a.softmax.powers != 0;
     logits.weights = keys, logits.init = logits_init, output.weights = values, output.init = output_init;
     std::memset(tables, static_cast<int>(a.softmax.quantizer->zero_point), ROWS * CODES);
-    alignas(64) int32_t sums[ROWS * WIDE] = {};
+    std::memset(high_tables, 0, ROWS * CODES);
+    alignas(64) int32_t sums[ROWS * WIDE] = {}, high_sums[ROWS * WIDE] = {};
     const Index key_depth = padded(logits.depth, 4), value_depth = padded(output.depth, 4);
     const LayerStep finish{output, Finish::quantize, a.output.quantizer, nullptr, nullptr};
     for (Index h = 0; h < heads; ++h) {
@@ -101,12 +104,21 @@ inline void attend(const Attention &a, Index heads, Index queries, Heads q, Head
                 quantize_tile(a.logits, logits, sums, row, n, count, outputs, logit_codes + n, tokens);
             }
             int32_t totals[ROWS];
-            softmax_rows(a.softmax, logit_codes, tokens, logits.outputs, count, tables, chances, totals);
+            if (powers)
+                log_softmax_rows(a.softmax, logit_codes, tokens, logits.outputs, count, tables, high_tables, chances,
+                                 high_chances, totals);
+            else
+                softmax_rows(a.softmax, logit_codes, tokens, logits.outputs, count, tables, chances, totals);
             for (Index r = 0; r < count; ++r) row[r] = row_of(output, totals[r]);
             for (Index n = 0; n < output.outputs; n += WIDE) {
                 const Index outputs = output.outputs - n < WIDE ? output.outputs - n : WIDE;
                 multiply(count, padded(outputs, LANES) / LANES, chances, tokens, values + n * value_depth, value_depth,
                          output_init + n, sums);
+                if (powers) {  // the init is 0, as the zero point
+                    multiply(count, padded(outputs, LANES) / LANES, high_chances, tokens, values + n * value_depth,
+                             value_depth, output_init + n, high_sums);
+                    for (Index i = 0; i < count * WIDE; ++i) sums[i] += 256 * high_sums[i];
+                }
                 for (Index r = 0; r < count; ++r)
                     finish_block<Finish::quantize>(finish, RowSums<Shift::same, false>{finish.layer, sums + r * WIDE, row[r]},
                                                    n, outputs, nullptr,

@@ -24,6 +24,11 @@ LayerNorm: t = m r W + B, with an integer m = D c - S1, r = 1 / sqrt(V + offset)
     m, r, W and two products are rounded: 5 e |m r W|; B and the sum: e |B| + e U; |m r W| <= U + |B|.
     Together: 6 e U + 6 e |B|.
 
+Integer LayerNorm: t = F c + s with F = sign(A) M 2^-N exact, s = B - m W rounded to a multiple of 2^-N, a mean m of the
+row, and constants W (weight), B per channel. F c is exact, of 20 bits.
+    m, W and the product are rounded: 3 e |m W|; B, the sum with it and the last sum: e |B| + e (|m W| + |B|) + e U.
+    Together: e U + 2 e |B| + 4 e |m W|. What rounding to a multiple adds, the kernel knows of each row.
+
 Softmax: t = p R + z, p a term and R = 1 / (sum of terms * scale).
     p, R and the product are rounded: 3 e |p R|, the sum e U; |p R| <= U + z.
     Together: 4 e U + 3 e z.
@@ -120,6 +125,12 @@ def softmax_saturates(scale: Tensor, highest: float) -> bool:
 def norm_bound(gain: Tensor, shift: Tensor, highest: float) -> float:
     """Tolerance of a LayerNorm: `gain` is W, `shift` B, float64 (channels,)."""
     return _bound(6 * (highest + 2), 6 * _largest(shift), constants=(gain, shift))
+
+
+def integer_norm_bound(gain: Tensor, shift: Tensor, highest: float) -> tuple[float, float]:
+    """Tolerance of an integer LayerNorm, and what is added to it for each unit of |m|; `gain` is W, `shift` B."""
+    tolerance = _bound(highest + 2, 2 * _largest(shift), constants=(gain, shift))
+    return tolerance, MARGIN * EPSILON * 4 * _largest(gain) if math.isfinite(tolerance) else 0.0
 
 
 def softmax_bound(scale: Tensor, zero_point: float, highest: float) -> float:

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from landscape.engine.native import layout as layouts
 from landscape.engine.native.builder import Builder, Pending, image_shape
+from landscape.engine.native.parameters import LARGEST_POWER
 from landscape.engine.native.plan import ATTENTION, LARGEST_DEPTH, MATRICES, SOFTMAX, Place
 from landscape.graph import Node
+from landscape.quant.qparams import CodeRange
 from landscape.quant.softmax import MAX_TOKENS
 
 
@@ -49,10 +51,12 @@ def cover_matmul(builder: Builder, node: Node) -> bool:
 
 def _begins_attention(builder: Builder, node: Node) -> bool:
     reader = builder.sole_reader(node)
-    if reader is None or reader.op != "softmax" or not builder.uniform(node) or not builder.uniform(reader):
+    if reader is None or reader.op != "softmax" or not builder.uniform(node) or reader.shape[-1] > MAX_TOKENS:
         return False
-    placement, last = builder.network.placements[reader.name], builder.sole_reader(reader)
-    if placement.kind != "uniform" or reader.shape[-1] > MAX_TOKENS:
+    placement, last = builder.network.placements.get(reader.name), builder.sole_reader(reader)
+    if placement is None or (placement.kind == "uniform" and not builder.uniform(reader)):
+        return False
+    if placement.kind == "log2" and CodeRange(placement.bits).qmax > LARGEST_POWER:
         return False
     if last is None or last.op != "matmul" or last.inputs[0] != reader.name or not builder.uniform(last):
         return False
@@ -129,7 +133,8 @@ def _emit_attention(builder: Builder, node: Node, softmax: Node) -> bool:
     del builder.pending[logits.name], builder.pending[softmax.name]
     builder.places[node.name] = out
     sources = (q.source, k.source, v.source)
-    depends = tuple(f"{n}.output" for n in (*sources, logits.name, softmax.name, node.name))
+    own = [softmax.name] if softmax.name in builder.network.activations else []  # Log-Int-Softmax has no quantizer
+    depends = tuple(f"{n}.output" for n in (*sources, logits.name, *own, node.name))
     sizes = (depth, tokens, width)
     builder.step(
         ATTENTION, (q.buffer, k.buffer, v.buffer), out.buffer, (heads, queries, *geometry, 0, width, heads * width),

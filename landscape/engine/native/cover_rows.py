@@ -14,12 +14,13 @@ LARGEST_NORM = 46_500
 
 
 def cover_norm(builder: Builder, node: Node) -> bool:
-    """A float LayerNorm with a quantizer."""
+    """A LayerNorm with a quantizer: float, or integer with one scale."""
     x, axis = builder.place(node.inputs[0]), layouts.batch_axis(node)
     assert node.weight is not None
-    if x is None or not x.summable or builder.network.scheme.layer_norm != "float":
+    if x is None or not x.summable or builder.quantizer(node.name) is None:
         return False
-    if builder.quantizer(node.name) is None or not (builder.uniform(node) or builder.last_axis(node)):
+    float_with_factors = builder.network.scheme.layer_norm == "float" and builder.last_axis(node)
+    if not (builder.uniform(node) or float_with_factors):
         return False
     if node.weight.numel() > LARGEST_NORM or axis is None:
         return False

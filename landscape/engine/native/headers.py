@@ -53,7 +53,8 @@ class Norm(ctypes.Structure):
 
     _fields_ = (
         ("width", _N), ("wide", _I), ("zero", _I), ("spread_offset", _D), ("weight", _P), ("bias", _P),
-        ("quantizer", _P), ("gain", _P), ("shift", _P), ("tolerance", _F), ("saturate", _I),
+        ("quantizer", _P), ("gain", _P), ("shift", _P), ("tolerance", _F), ("saturate", _I), ("integer", _I),
+        ("scale", _D), ("largest_gain", _F), ("per_mean", _F),
     )  # fmt: skip
 
 
@@ -68,7 +69,7 @@ class Softmax(ctypes.Structure):
 
     _fields_ = (
         ("planes", _P), ("units", _P), ("terms", _P), ("quantizer", _P), ("span", _I), ("tolerance", _F),
-        ("saturate", _I), ("reaches", _I * 16),
+        ("saturate", _I), ("reaches", _I * 16), ("powers", _I), ("smallest", _I),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-// Float LayerNorm of integers from exact sums; see landscape.quant.layer_norm for the definition.
+// LayerNorm of integers from exact sums, float; see landscape.quant.layer_norm for the definition.
 
 #pragma once
 
@@ -15,6 +15,10 @@ struct Norm {
     const float *gain, *shift;  // weight / scale of the output, bias / scale + zero point; padded
     float tolerance;
     int32_t saturate;  // see `Fast` in layer.h
+    // Of integer LayerNorm, see integer_norm.h.
+    int32_t integer;
+    double scale;  // of the input
+    float largest_gain, per_mean;
 };
 
 inline void row_sums(const Norm &l, const void *from, int64_t &total, int64_t &squares) {

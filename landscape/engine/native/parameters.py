@@ -6,6 +6,7 @@ Each function takes quantizers and what else the step depends on, and returns a 
 from __future__ import annotations
 
 import ctypes
+import math
 from typing import Any
 
 import torch
@@ -150,8 +151,8 @@ def sum_struct(
     return Held(struct, (quantizer, *gains))
 
 
-def norm_struct(node: Node, x: ActivationQuantizer, out: ActivationQuantizer) -> Held:
-    """Float LayerNorm with a quantizer behind it, uniform or with powers of two."""
+def norm_struct(node: Node, x: ActivationQuantizer, out: ActivationQuantizer, integer: bool) -> Held:
+    """Float LayerNorm with a quantizer behind it, uniform or with powers of two; or integer LayerNorm, uniform."""
     assert node.weight is not None and node.bias is not None
     quantizer, width = activation_struct(out), node.weight.numel()
     weight, bias = node.weight.double().contiguous(), node.bias.double().contiguous()
@@ -160,12 +161,15 @@ def norm_struct(node: Node, x: ActivationQuantizer, out: ActivationQuantizer) ->
     factors = out.factors(1)
     out_scale = out.scale if factors is None else out.scale * factors
     gain, shift = weight / out_scale, bias / out_scale + out.zero_point
-    arrays = [_padded32(gain), _padded32(shift)]
+    arrays, highest = [_padded32(gain), _padded32(shift)], CodeRange(out.bits).qmax
+    if integer:
+        tolerance, per_mean = bounds.integer_norm_bound(gain, shift, highest)
+    else:
+        tolerance, per_mean = bounds.norm_bound(gain, shift, highest), 0.0
     struct = Norm(
         width, x.exponents is not None, _zero_of(x), spread_offset, address(weight), address(bias),
-        struct_at(quantizer), address(arrays[0]), address(arrays[1]),
-        bounds.norm_bound(gain, shift, CodeRange(out.bits).qmax),
-        bounds.norm_saturates(gain, shift, CodeRange(out.bits).qmax),
+        struct_at(quantizer), address(arrays[0]), address(arrays[1]), tolerance,
+        bounds.norm_saturates(gain, shift, highest), integer, float(x.scale), float(gain.abs().max()), per_mean,
     )  # fmt: skip
     return Held(struct, (quantizer, weight, bias, *arrays))
 
@@ -187,28 +191,51 @@ def softmax_struct(table: SoftmaxTable, out: ActivationQuantizer) -> Held:
     return Held(struct, (planes, units, floats, quantizer))
 
 
+LARGEST_POWER = 15
+"""Of Log-Int-Softmax: powers of two in two bytes."""
+
+
+def log_softmax(table: SoftmaxTable, bits: int) -> tuple[Held, ActivationQuantizer]:
+    """Log-Int-Softmax of 8-bit codes, and what its powers of two mean as codes: multiples of the smallest."""
+    smallest = CodeRange(bits).qmax
+    distances = torch.arange(256).clamp(max=table.terms.numel() - 1)
+    units = table.units[distances].contiguous()
+    planes = torch.stack([(units >> (8 * plane)) & 255 for plane in range(6)]).to(torch.uint8).contiguous()
+    # The sum is the largest term at least; where even then the code is that of zero, it always is.
+    mantissa, exponent = torch.frexp(torch.round(units[0].double() / units.double()))
+    codes = exponent - 1 + (mantissa >= 0.75).to(torch.int32)
+    span = int((codes <= smallest).nonzero().max()) + 1
+    out = ActivationQuantizer(8, torch.tensor(2.0**-smallest, dtype=torch.float64), torch.zeros(()).double())
+    quantizer, nothing = activation_struct(out), units.float()
+    struct = Softmax(
+        address(planes), address(units), address(nothing), struct_at(quantizer), span, math.inf, False,
+        (ctypes.c_int32 * 16)(), True, smallest,
+    )  # fmt: skip
+    return Held(struct, (planes, units, nothing, quantizer)), out
+
+
 def attention_struct(
     sizes: tuple[int, int, int],
     operands: tuple[ActivationQuantizer, ActivationQuantizer, ActivationQuantizer],
-    outs: tuple[ActivationQuantizer, ActivationQuantizer, ActivationQuantizer],
+    outs: tuple[ActivationQuantizer, ActivationQuantizer],
     factors: tuple[float, float],
-    table: SoftmaxTable,
+    softmax: tuple[Held, ActivationQuantizer],
 ) -> Held:
     """Attention.
 
     Args:
         sizes: Depth of q and k, tokens of k and v, width of v.
         operands: Quantizers of q, k, v.
-        outs: Of logits, softmax, output.
+        outs: Of logits and output.
         factors: Of the two products.
-        table: Terms of the softmax.
+        softmax: Of 8-bit codes, and its quantizer.
     """
-    (depth, tokens, width), (q, k, v), (logits, chances, output) = sizes, operands, outs
+    (depth, tokens, width), (q, k, v), (logits, output) = sizes, operands, outs
+    middle, chances = softmax
     first = _product(depth, tokens, q, k, factors[0], logits)
     second = _product(tokens, width, chances, v, factors[1], output)
-    softmax = softmax_struct(table, chances)
-    struct = Attention(first.struct, second.struct, softmax.struct)
-    return Held(struct, (first, second, softmax))
+    struct = Attention(first.struct, second.struct, middle.struct)
+    return Held(struct, (first, second, middle))
 
 
 def matrices_struct(
@@ -241,7 +268,10 @@ def _product(
     tolerance, per_total = bounds.layer_bound(fast_gain, None, bias, CodeRange(out.bits).qmax)
     shift = torch.full((outputs,), 128 - _zero_of(b), dtype=torch.int32)
     arrays = [_padded(shift), gain, _padded32(fast_gain), _padded32(bias)]
-    saturates = bounds.layer_saturates(fast_gain, None, bias, depth, LARGEST_CENTRED, CodeRange(out.bits).qmax)
+    # A row of Log-Int-Softmax is at most 1.5 in all, in units of 2^-15: as many as 193 codes of 255.
+    saturates = bounds.layer_saturates(
+        fast_gain, None, bias, max(depth, 193), LARGEST_CENTRED, CodeRange(out.bits).qmax
+    )
     fast = Fast(address(arrays[2]), None, address(arrays[3]), tolerance, per_total, saturates)
     layer = Layer(depth, outputs, _zero_of(a), None, None, address(arrays[0]), address(gain), None, None, fast)
     return Held(Product(layer, _zero_of(b), struct_at(quantizer)), (*arrays, quantizer))

@@ -9,7 +9,7 @@
 
 #include "depthwise.h"
 #include "matrices.h"
-#include "norm.h"
+#include "integer_norm.h"
 #include "pooling.h"
 
 namespace native {
@@ -75,8 +75,10 @@ inline void run_step(const Step &step, uint8_t *const (&at)[4], uint8_t *scratch
         return run_layer(*static_cast<const LayerStep *>(step.parameters), {at[0] + g[1], g[2]}, g[0], other,
                          {at[3] + g[5], g[6]}, scratch);
     }
-    case Kind::norm:  // rows, then offset and stride of input, output
-        return normalize(*static_cast<const Norm *>(step.parameters), g[0], at[0] + g[1], g[2], at[3] + g[3], g[4]);
+    case Kind::norm: {  // rows, then offset and stride of input, output
+        const Norm &norm = *static_cast<const Norm *>(step.parameters);
+        return (norm.integer != 0 ? normalize_integers : normalize)(norm, g[0], at[0] + g[1], g[2], at[3] + g[3], g[4]);
+    }
     case Kind::attention: {  // heads, queries, then offset and strides by head and token of q, k, v, output
         const auto heads = [&](int i) { return Heads{at[i] + g[2 + 3 * i], g[3 + 3 * i], g[4 + 3 * i]}; };
         return attend(*static_cast<const Attention *>(step.parameters), g[0], g[1], heads(0), heads(1), heads(2),

@@ -172,7 +172,8 @@ class Prepared(Reference):
 
     def norm_parameters(self, node: Node, source: str) -> Held:
         """Of a LayerNorm."""
-        return parameters.norm_struct(node, self.source_quantizer(source), self.network.activations[node.name])
+        x, out = self.source_quantizer(source), self.network.activations[node.name]
+        return parameters.norm_struct(node, x, out, self.network.scheme.layer_norm == "integer")
 
     def sum_parameters(self, a: str, b: str | None, name: str, channels: int) -> Held:
         """Of a sum, or of a new quantization where there is no b."""
@@ -187,10 +188,15 @@ class Prepared(Reference):
         """Of an attention step."""
         activations = self.network.activations
         q, k, v = (activations[name] for name in sources)
-        outs = (activations[logits.name], activations[softmax.name], activations[output.name])
-        table = self._softmax_table(softmax, float(outs[0].scale), "uniform")
+        outs = (activations[logits.name], activations[output.name])
+        placement, scale = self.network.placements[softmax.name], float(outs[0].scale)
+        if placement.kind == "uniform":
+            chances = activations[softmax.name]
+            middle = parameters.softmax_struct(self._softmax_table(softmax, scale, "uniform"), chances), chances
+        else:
+            middle = parameters.log_softmax(self._softmax_table(softmax, scale, "log2"), placement.bits)
         factors = (logits.attrs["scale"], output.attrs["scale"])
-        return parameters.attention_struct(sizes, (q, k, v), outs, factors, table)
+        return parameters.attention_struct(sizes, (q, k, v), outs, factors, middle)
 
     def softmax_parameters(self, node: Node, source: str) -> Held:
         """Of a softmax by itself."""

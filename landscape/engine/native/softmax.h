@@ -2,6 +2,9 @@
 //
 // Terms are multiples of 2^-40 up to 1 (see landscape.quant.softmax), so their sum is exact in int64. Where the processor
 // permutes bytes (AVX512-VBMI), the terms are six tables of bytes that stay in registers; else they are looked up.
+//
+// Log-Int-Softmax has other terms, of as many bits, and powers of two in place of codes: 2^(smallest - code), of up to 16
+// bits, in two bytes.
 
 #pragma once
 
@@ -21,6 +24,8 @@ struct Softmax {
     float tolerance;
     int32_t saturate;     // see `Fast` in layer.h
     int32_t reaches[16];  // the same as the span, for sums of terms from 2^i on
+    int32_t powers;       // whether it is Log-Int-Softmax
+    int32_t smallest;     // of that: its largest code but that of zero, at most 15
 };
 
 // Codes by distance; `codes` holds the code of zero from `span` (padded) on already.
@@ -45,6 +50,22 @@ inline void codes_of_distances(const Softmax &s, int64_t sum, uint8_t *codes) {
             const Index i = d + lowest_bit(near);
             codes[i] = static_cast<uint8_t>(code_exactly(static_cast<double>(s.units[i]) * unit / total, q, 0));
         }
+    }
+}
+
+// Powers of two of Log-Int-Softmax by distance, in bytes; both hold zeros from `span` on already.
+inline void powers_of_distances(const Softmax &s, int64_t sum, uint8_t *__restrict low, uint8_t *__restrict high) {
+    constexpr double rounder = 6755399441055744.0;  // 1.5 2^52: rounds half to even
+    const double total = static_cast<double>(sum);
+    for (Index d = 0; d < s.span; ++d) {
+        double ratio = total / static_cast<double>(s.units[d]);
+        ratio = ratio < 0x1p40 ? ratio : 0x1p40;
+        ratio = (ratio + rounder) - rounder;
+        int64_t bits;
+        std::memcpy(&bits, &ratio, sizeof bits);
+        const int64_t code = (bits >> 52) - 1023 + ((bits >> 51) & 1);  // the logarithm, rounded up from 1.5 2^f on
+        const int64_t power = code <= s.smallest ? int64_t{1} << ((s.smallest - code) & 63) : 0;
+        low[d] = static_cast<uint8_t>(power), high[d] = static_cast<uint8_t>(power >> 8);
     }
 }
 
@@ -135,13 +156,9 @@ inline int32_t look_up(const Softmax &s, const uint8_t *codes, const uint8_t *di
     return _mm512_reduce_add_epi32(sums);
 }
 
-// Rows of codes to codes, step by step for all rows, so that the processor has independent work at hand. `rows` is
-// overwritten; `tables` are 256 codes for each row that start with the code of zero everywhere. Output rows are filled
-// with zeros up to the next multiple of 64. `sums`: of the codes of each row.
-inline void softmax_rows(const Softmax &s, uint8_t *rows, Index stride, Index width, Index count, uint8_t *tables,
-                         uint8_t *out, int32_t *sums) {
+// The sums of terms of rows, which become distances.
+inline void distances_of(const Softmax &s, uint8_t *rows, Index stride, Index width, Index count, int64_t *totals) {
     bool far[ROWS];
-    int64_t totals[ROWS];
     for (Index r = 0; r < count; ++r) {
         uint8_t *row = rows + r * stride;
         const __m512i top = _mm512_set1_epi8(static_cast<char>(largest_of(row, width)));
@@ -159,37 +176,60 @@ inline void softmax_rows(const Softmax &s, uint8_t *rows, Index stride, Index wi
         if (far[r]) add_terms<true>(s, rows + r * stride, width, parts);
         totals[r] = joined(parts);
     }
+}
+
+#else
+
+inline int32_t look_up(const Softmax &, const uint8_t *codes, const uint8_t *distances, Index width, uint8_t *out) {
+    int32_t sum = 0;
+    for (Index i = 0; i < width; ++i) {
+        out[i] = codes[distances[i]];
+        sum += out[i];
+    }
+    std::memset(out + width, 0, static_cast<size_t>(padded(width, 64) - width));
+    return sum;
+}
+
+inline void distances_of(const Softmax &s, uint8_t *rows, Index stride, Index width, Index count, int64_t *totals) {
+    for (Index r = 0; r < count; ++r) {
+        uint8_t *const row = rows + r * stride;
+        int largest = 0;
+        for (Index i = 0; i < width; ++i) largest = row[i] > largest ? row[i] : largest;
+        for (Index i = 0; i < width; ++i) row[i] = static_cast<uint8_t>(largest - row[i]);
+        int64_t parts[4] = {0, 0, 0, 0};
+        Index i = 0;
+        for (; i + 4 <= width; i += 4)
+            for (int p = 0; p < 4; ++p) parts[p] += s.units[row[i + p]];
+        for (; i < width; ++i) parts[0] += s.units[row[i]];
+        totals[r] = (parts[0] + parts[1]) + (parts[2] + parts[3]);
+    }
+}
+
+#endif
+
+// Rows of codes to codes, step by step for all rows, so that the processor has independent work at hand. `rows` is
+// overwritten; `tables` are 256 codes for each row that start with the code of zero everywhere. Output rows are filled
+// with zeros up to the next multiple of 64. `sums`: of the codes of each row.
+inline void softmax_rows(const Softmax &s, uint8_t *rows, Index stride, Index width, Index count, uint8_t *tables,
+                         uint8_t *out, int32_t *sums) {
+    int64_t totals[ROWS];
+    distances_of(s, rows, stride, width, count, totals);
     for (Index r = 0; r < count; ++r) codes_of_distances(s, totals[r], tables + r * CODES);
     for (Index r = 0; r < count; ++r)
         sums[r] = look_up(s, tables + r * CODES, rows + r * stride, width, out + r * stride);
 }
 
-#else
-
-inline void softmax_rows(const Softmax &s, uint8_t *rows, Index stride, Index width, Index count, uint8_t *tables,
-                         uint8_t *out, int32_t *sums) {
+// The same of Log-Int-Softmax: the low bytes of the powers and, with tables of their own, the high ones.
+inline void log_softmax_rows(const Softmax &s, uint8_t *rows, Index stride, Index width, Index count, uint8_t *tables,
+                             uint8_t *high_tables, uint8_t *out, uint8_t *high, int32_t *sums) {
+    int64_t totals[ROWS];
+    distances_of(s, rows, stride, width, count, totals);
+    for (Index r = 0; r < count; ++r)
+        powers_of_distances(s, totals[r], tables + r * CODES, high_tables + r * CODES);
     for (Index r = 0; r < count; ++r) {
-        const uint8_t *row = rows + r * stride;
-        uint8_t *to = out + r * stride, *codes = tables + r * CODES;
-        int largest = 0;
-        for (Index i = 0; i < width; ++i) largest = row[i] > largest ? row[i] : largest;
-        const int64_t *unit = s.units + largest;
-        int64_t parts[4] = {0, 0, 0, 0};
-        Index i = 0;
-        for (; i + 4 <= width; i += 4)
-            for (int p = 0; p < 4; ++p) parts[p] += unit[-static_cast<int>(row[i + p])];
-        for (; i < width; ++i) parts[0] += unit[-static_cast<int>(row[i])];
-        codes_of_distances(s, (parts[0] + parts[1]) + (parts[2] + parts[3]), codes);
-        const uint8_t *code = codes + largest;
-        sums[r] = 0;
-        for (i = 0; i < width; ++i) {
-            to[i] = code[-static_cast<int>(row[i])];
-            sums[r] += to[i];
-        }
-        std::memset(to + width, 0, static_cast<size_t>(padded(width, 64) - width));
+        sums[r] = look_up(s, tables + r * CODES, rows + r * stride, width, out + r * stride);
+        sums[r] += 256 * look_up(s, high_tables + r * CODES, rows + r * stride, width, high + r * stride);
     }
 }
-
-#endif
 
 }  // namespace native

@@ -50,6 +50,12 @@ inline Floats larger_magnitude(Floats a, Floats b) { return _mm512_range_ps(a, b
 inline uint32_t beyond(Floats x, Floats limit) {  // bits of the numbers of larger magnitude than the limit
     return _mm512_cmp_ps_mask(_mm512_abs_ps(x), limit, _CMP_GT_OQ);
 }
+inline uint32_t outside(Ints x, int32_t low, int32_t high) {  // bits of the numbers that are not within [low, high]
+    return _mm512_cmplt_epi32_mask(x, all(low)) | _mm512_cmpgt_epi32_mask(x, all(high));
+}
+inline Ints bits_of(Floats x) { return _mm512_castps_si512(x); }
+inline Floats floats_of_bits(Ints x) { return _mm512_castsi512_ps(x); }
+inline Ints both(Ints a, int32_t mask) { return _mm512_and_si512(a, all(mask)); }
 
 // 64 integers as codes 0 .. 255, the nearest where they are none.
 inline void store_codes(const Ints (&x)[4], uint8_t *to) {
@@ -129,6 +135,18 @@ inline uint32_t beyond(Floats x, Floats limit) {
         for (int i = 0; i < LANES; ++i) bits |= far[i] != 0 ? 1u << i : 0u;
     return bits;
 }
+inline uint32_t outside(Ints x, int32_t low, int32_t high) {
+    const Ints far = (x < low) | (x > high);
+    int32_t any = 0;
+    for (int i = 0; i < LANES; ++i) any |= far[i];
+    uint32_t bits = 0;
+    if (any != 0)
+        for (int i = 0; i < LANES; ++i) bits |= far[i] != 0 ? 1u << i : 0u;
+    return bits;
+}
+inline Ints bits_of(Floats x) { return (Ints)x; }
+inline Floats floats_of_bits(Ints x) { return (Floats)x; }
+inline Ints both(Ints a, int32_t mask) { return a & mask; }
 inline void store_codes(const Ints (&x)[4], uint8_t *to) {
     for (int b = 0; b < 4; ++b)
         for (int i = 0; i < LANES; ++i) to[b * LANES + i] = static_cast<uint8_t>(x[b][i] < 0 ? 0 : x[b][i] < 255 ? x[b][i] : 255);
