@@ -23,6 +23,7 @@ from landscape.engine.portable.target import target
 from landscape.engine.portable.values import Bytes, Pending
 from landscape.engine.values import Codes, as_float, masked, rows_of
 from landscape.quant.elementwise import activation_function
+from landscape.quant.layer_norm import integer_layer_norm
 from landscape.quant.network import ActivationQuantizer
 from landscape.quant.softmax import softmax_table, uniform_softmax
 from tests.engine.networks import (
@@ -87,6 +88,34 @@ def test_values_exactly_between_two_codes_round_as_in_the_reference(name: str) -
 def test_codes_equal_the_reference_in_other_schemes(options: dict[str, str]) -> None:
     net = quantized("vit", **options)
     assert_same_codes(net, Portable(net))
+
+
+@pytest.mark.parametrize("factor", [0.02, 1.0, 8.0])
+@pytest.mark.parametrize("name", ["vit", "swin"])
+def test_integer_layer_norm_gives_the_reference_codes(name: str, factor: float) -> None:
+    """At scales of all sizes: factors of LayerNorm saturate, or shrink to few bits."""
+    net = quantized(name, "w8a8", layer_norm="integer")
+    net = net.with_scales({n: net.scale(n) * factor for n in net.scale_names() if n.endswith("output")})
+    for moved in (net, with_powers_of_two(net)):
+        assert_same_codes(moved, Portable(moved))
+
+
+@pytest.mark.parametrize("factors", [False, True])
+def test_rows_of_integer_layer_norm_that_are_not_doubtful_are_the_reference_s(factors: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(0, 256, (400, 40), generator=generator, dtype=torch.uint8)
+    codes[7] = 100  # a constant row
+    weight, bias = torch.randn((2, 40), generator=generator, dtype=torch.float64)
+    weight[3] = 0.0
+    power = 2.0 ** torch.randint(0, 4, (40,), generator=generator) if factors else None
+    scale, zero = torch.tensor([0.02, 90.0], dtype=torch.float64)
+    found, doubtful = float64.integer_layer_norm(
+        codes, torch.tensor(100.0), power, weight / scale, bias / scale, zero, *_ENDS
+    )
+    c = (codes.double() - 100.0) * (1.0 if power is None else power.double())
+    expected = (integer_layer_norm(c, 0.01, weight, bias, scale) + zero).clamp(0.0, 255.0)
+    assert doubtful[7] and doubtful.sum() < 4
+    assert torch.equal(found[~doubtful].double(), expected[~doubtful])
 
 
 @pytest.mark.parametrize("bits", ["w2a3", "w4a8s4", "w4a32", "w32a8"])

@@ -49,7 +49,7 @@ class Portable(Reference):
 
     The kernels and their bounds are in `float32` and `float64`.
     Covered: linear layers, convolutions without groups and depthwise ones, with the activation function
-    behind them, products of activations, uniform softmax with masks, float LayerNorm, sums (with a clamp behind them),
+    behind them, products of activations, uniform softmax with masks, LayerNorm, sums (with a clamp behind them),
     gates, means, concatenations, views. All else is left to the reference, node by node. Values between them are single
     bytes.
 
@@ -283,9 +283,9 @@ class Portable(Reference):
         return super()._unary(node, values)
 
     def _norm(self, node: Node, x: Bytes) -> Tensor | None:
-        if self.network.scheme.layer_norm != "float":
-            return None
         assert node.weight is not None and node.bias is not None
+        if self.network.scheme.layer_norm == "integer":
+            return operations.integer_layer_norm(x, node.weight, node.bias, self._target(node.name))
         return operations.layer_norm(x, node.weight, node.bias, node.attrs["eps"], self._target(node.name))
 
     def _view(self, node: Node, x: Bytes | ImageBytes) -> Value | None:

@@ -271,15 +271,66 @@ def layer_norm(
         highest: float64 ().
     """
     channels = codes.shape[-1]
+    c, ones, spread = _row_sums(codes, zero_point, factors)
+    inverse = 1.0 / torch.sqrt(spread + epsilon)
+    return settled((c * channels - ones).to(torch.float64) * inverse * weight + bias, error, lowest, highest)
+
+
+def _row_sums(codes: Tensor, zero_point: Tensor, factors: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The integers c of rows, their sums S1 (float32 both), and V = D S2 - S1^2 (float64), all exact."""
     c = codes.to(torch.float32) - zero_point
     if factors is not None:
         c = c * factors
-    # All integers below are exact: |c| <= 2040, sums of c below 2^23; squares (below 2^22) are summed in two parts.
+    # |c| <= 2040, sums of c are below 2^23; squares (below 2^22) are summed in two parts.
     ones = c.sum(-1, keepdim=True)
     squares = c * c
     high = torch.floor(squares * 2.0**-12)
     low = squares - high * 4096.0
     second = high.sum(-1, keepdim=True).double() * 4096.0 + low.sum(-1, keepdim=True).double()
-    spread = second * channels - ones.double() * ones.double()
-    inverse = 1.0 / torch.sqrt(spread + epsilon)
-    return settled((c * channels - ones).to(torch.float64) * inverse * weight + bias, error, lowest, highest)
+    return c, ones, second * codes.shape[-1] - ones.double() * ones.double()
+
+
+_EXPONENT_BITS = 0x7FF0000000000000
+
+
+def integer_layer_norm(
+    codes: Tensor,
+    zero_point: Tensor,
+    factors: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    zero: Tensor,
+    lowest: Tensor,
+    highest: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Codes of an integer LayerNorm; the formula of `landscape.quant.layer_norm.integer_layer_norm`.
+
+    A = weight / std and the constant t = bias - mean / std * weight carry up to 11 factors 1 + d, here as there; only
+    where M = floor(|A| 2^N) and B = round(t 2^N) are decided all the same is the row not doubtful. All behind is exact.
+
+    Args:
+        codes: uint8 (R, D), D at most `LARGEST_NORM`.
+        zero_point: float32 ().
+        factors: float32 (D,), powers of two up to 8, or None.
+        weight: float64 (D,), in units of the output's scale.
+        bias: float64 (D,), likewise.
+        zero: float64 (), the output's zero point.
+        lowest: float64 ().
+        highest: float64 ().
+    """
+    c, ones, spread = _row_sums(codes, zero_point, factors)
+    root = torch.sqrt(spread)
+    a, shift = codes.shape[-1] / root * weight, ones.to(torch.float64) / root * weight
+    size = a.abs()
+    leading = (size.view(torch.int64) & _EXPONENT_BITS).view(torch.float64)  # 2^floor(log2 |A|), within N = 31 .. 0
+    leading = torch.where(leading > 2.0**-24, leading, 2.0**-24)
+    power = 128.0 / torch.where(leading < 128.0, leading, 128.0)
+    scaled, constant = size * power, (bias - shift) * power
+    m, b = torch.floor(scaled), torch.round(constant)
+    of_m = torch.where(size > 0.0, (scaled - m - 0.5).abs() + scaled * (_FACTORS * UNIT), 0.0)
+    of_b = (constant - b).abs() + (bias.abs() + shift.abs()) * power * (_FACTORS * UNIT) + _SLACK
+    m = torch.where(m < 255.0, m, 255.0)
+    y = torch.round((torch.where(a < 0.0, -m, m) * c.to(torch.float64) + b) / power) + zero
+    y = torch.where(y > lowest, y, lowest)
+    y = torch.where(y < highest, y, highest)
+    return y.to(torch.float32).to(torch.uint8), ~(torch.maximum(of_m, of_b).amax(-1) < 0.5)

@@ -16,6 +16,7 @@ from landscape.engine.portable.products import FLOAT, LARGEST_DEPTH, UNSIGNED, e
 from landscape.engine.portable.target import FEW, Target, settle
 from landscape.engine.portable.values import Bytes
 from landscape.engine.values import Codes
+from landscape.quant.layer_norm import integer_layer_norm as exact_integer_layer_norm
 from landscape.quant.layer_norm import layer_norm as exact_layer_norm
 from landscape.quant.softmax import MAX_TOKENS, SoftmaxTable, uniform_softmax
 
@@ -25,6 +26,7 @@ _total = compiled(float64.total)
 _gated = compiled(float64.gated)
 _requantized = compiled(float64.requantized)
 _layer_norm = compiled(float64.layer_norm)
+_integer_layer_norm = compiled(float64.integer_layer_norm)
 _softmax = compiled(float32.softmax)
 _row_sums = compiled(float32.row_sums)
 
@@ -240,6 +242,31 @@ def layer_norm(x: Bytes, weight: Tensor, bias: Tensor, eps: float, target: Targe
         codes = target.exact(value(rows))
     else:
         codes = settle(fast, lambda where: target.exact(value(rows[where[0]])))
+    return codes.reshape(x.codes.shape)
+
+
+def integer_layer_norm(x: Bytes, weight: Tensor, bias: Tensor, target: Target) -> Tensor | None:
+    """Codes of an integer LayerNorm over the last axis."""
+    channels = x.codes.shape[-1]
+    if channels > float64.LARGEST_NORM or target.factors is not None:
+        return None
+    rows = x.codes.reshape(-1, channels)
+
+    def exact(codes: Tensor) -> Tensor:
+        integers = codes.double() - x.zero_point
+        integers = integers if x.factors is None else integers * x.factors
+        scale = torch.tensor(x.scale, dtype=torch.float64, device=codes.device)
+        y = exact_integer_layer_norm(integers, scale, weight, bias, target.scale)
+        return target.exact(y * target.scale)
+
+    def parameters() -> tuple[Tensor, ...]:
+        units = weight.double() / target.scale, bias.double() / target.scale
+        return target.number(x.zero_point), *units, target.zero_point, *target.ends
+
+    key = ("integer_layer_norm", x.zero_point, id(weight), id(bias))
+    zero, *others = target.once(key, (weight, bias), parameters)
+    fast = _integer_layer_norm(rows, zero, x.factors, *others)
+    codes = exact(rows) if fast is None else settle(fast, lambda where: exact(rows[where[0]]))
     return codes.reshape(x.codes.shape)
 
 
