@@ -152,14 +152,18 @@ def _terms(logits: Tensor, table: SoftmaxTable, kind: SoftmaxKind) -> Tensor:
     return table.terms.to(logits.device)[distance.clamp(max=table.terms.numel() - 1).long()]
 
 
+def log_int_constants(scale: float) -> tuple[int, int, int]:
+    """b, c and m of Log-Int-Softmax, see `softmax_table`."""
+    return math.floor(_C1 / scale), math.floor(_C2 / scale**2), -math.floor(_MINUS_LN2 / scale)
+
+
 def _log_int_terms(scale: float) -> NDArray[np.float64]:
-    b, c = math.floor(_C1 / scale), math.floor(_C2 / scale**2)
+    b, c, m = log_int_constants(scale)
     if c < 1 or scale < 2.0**-24:
         raise ValueError(
             f"log-int-softmax got logits of scale {scale:g}; expected 2^-24 .. 1.67: use more bits for the logits, "
             "or the uniform softmax"
         )
-    m = -math.floor(_MINUS_LN2 / scale)
     distance = np.append(np.arange(min(_HALVINGS * m, _DISTANCES)), _HALVINGS * m)
     q = distance // m
     r = (q * m - distance).astype(np.float64)

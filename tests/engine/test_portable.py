@@ -20,12 +20,12 @@ from landscape.engine.portable.activations import FAST
 from landscape.engine.portable.device import on_device
 from landscape.engine.portable.products import FLOAT, SIGNED, UNSIGNED, fastest, multiply, pack
 from landscape.engine.portable.target import target
-from landscape.engine.portable.values import Bytes, Pending
+from landscape.engine.portable.values import Bytes, Pending, Powers
 from landscape.engine.values import Codes, as_float, masked, rows_of
 from landscape.quant.elementwise import activation_function
 from landscape.quant.layer_norm import integer_layer_norm
 from landscape.quant.network import ActivationQuantizer
-from landscape.quant.softmax import softmax_table, uniform_softmax
+from landscape.quant.softmax import log_int_constants, log_int_softmax, softmax_table, uniform_softmax
 from tests.engine.networks import (
     NETWORKS,
     assert_same_codes,
@@ -98,6 +98,33 @@ def test_integer_layer_norm_gives_the_reference_codes(name: str, factor: float) 
     net = net.with_scales({n: net.scale(n) * factor for n in net.scale_names() if n.endswith("output")})
     for moved in (net, with_powers_of_two(net)):
         assert_same_codes(moved, Portable(moved))
+
+
+@pytest.mark.parametrize("bits", ["w4a8s4", "w8a8s3", "w3a8s2", "w4a8s5"])
+@pytest.mark.parametrize("way", [UNSIGNED, SIGNED, FLOAT])
+def test_log_int_softmax_gives_the_reference_codes(way: str, bits: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("landscape.engine.portable.engine.fastest", lambda device, wide=True: way)
+    net = quantized("vit", bits, softmax="log2")
+    for moved in (net, with_powers_of_two(net), perturbed(net, net.scale_names(), seed=1, size=0.5)):
+        assert_same_codes(moved, Portable(moved))
+
+
+@pytest.mark.parametrize("scale", [1e-5, 0.003, 0.06, 0.5, 1.6])
+@pytest.mark.parametrize("bits", [2, 4])
+def test_rows_of_log_int_softmax_that_are_not_doubtful_are_the_reference_s(scale: float, bits: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    spread = torch.rand((600, 1), generator=generator) * 255
+    logits = (torch.rand((600, 37), generator=generator) * spread).to(torch.uint8)
+    smallest = 2**bits - 1
+    b, c, m = log_int_constants(scale)
+    n1, n2, n3, n4, error = (torch.tensor(n, dtype=torch.float32) for n in (1 / m, m, b, c, 77 * 2.0**-24))
+    codes, doubtful = float32.log_softmax(logits, n1, n2, n3, n4, error, smallest)
+    expected, value = log_int_softmax(logits.double(), softmax_table(scale, "log2"), bits)
+    assert torch.equal(codes[~doubtful].double(), expected[~doubtful])
+    assert doubtful.double().mean() < 0.3  # small integers lie on thresholds
+    low, high = float32.powers(expected.to(torch.uint8), smallest).double()
+    assert torch.equal((low + 256 * high) * 2.0**-smallest, value)
+    assert torch.equal(Powers(expected.to(torch.uint8), smallest).value(), value)
 
 
 @pytest.mark.parametrize("factors", [False, True])
@@ -432,6 +459,11 @@ def test_few_nodes_are_left_to_the_reference(name: str, monkeypatch: pytest.Monk
     expected = {"convnext": {"add", "layer_norm"}, "levit": {"matmul", "unary"}, "resnet": {"conv2d"}}.get(name, set())
     net = quantized(name)
     assert left_to_reference(net, Portable(net), monkeypatch) == expected
+
+
+def test_the_released_scheme_leaves_nothing_to_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = quantized("vit", "w4a8s4", layer_norm="integer", softmax="log2", bias_correction="none")
+    assert left_to_reference(net, Portable(net), monkeypatch) == {"expand"}
 
 
 def test_memory_of_sums_can_be_used_in_and_outside_inference_mode(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from landscape.errors import UserError
+
 COMPILE_VARIABLE = "LANDSCAPE_COMPILE"
 """Environment variable: 0 keeps the portable engine from compiling."""
 
@@ -20,8 +22,14 @@ def compiler() -> tuple[bool, str]:
     """Whether kernels can be compiled, and in words how, or why not. Looks only; nothing is compiled yet.
 
     Inductor writes C++ for the CPU and needs a C++ compiler; for a GPU it writes Triton and needs a C compiler.
+
+    Raises:
+        UserError: The environment variable is neither 0 nor 1.
     """
-    if os.environ.get(COMPILE_VARIABLE) == "0":
+    wanted = os.environ.get(COMPILE_VARIABLE) or "1"
+    if wanted not in ("0", "1"):
+        raise UserError(f"{COMPILE_VARIABLE}={wanted} is neither 0 nor 1; give 0 to keep the engine from compiling")
+    if wanted == "0":
         return False, f"eager PyTorch, since {COMPILE_VARIABLE}=0"
     names = (os.environ.get("CXX"), "g++", "clang++", "c++", "cl")
     if not any(name and shutil.which(name) for name in names):

@@ -33,7 +33,7 @@ from landscape.engine.portable.products import (
     pack_depthwise,
 )
 from landscape.engine.portable.target import Target, target
-from landscape.engine.portable.values import Bytes, ImageBytes, Pending
+from landscape.engine.portable.values import Bytes, ImageBytes, Pending, Powers
 from landscape.engine.reference import Reference, _function
 from landscape.engine.values import Codes, Value, as_float, masked
 from landscape.graph import Node
@@ -48,10 +48,9 @@ class Portable(Reference):
     """Like `Reference`, with the same codes, from integer products and kernels with error bounds.
 
     The kernels and their bounds are in `float32` and `float64`.
-    Covered: linear layers, convolutions without groups and depthwise ones, with the activation function
-    behind them, products of activations, uniform softmax with masks, LayerNorm, sums (with a clamp behind them),
-    gates, means, concatenations, views. All else is left to the reference, node by node. Values between them are single
-    bytes.
+    Covered: linear layers, convolutions without groups and depthwise ones, with the activation function behind them,
+    products of activations, softmax (uniform with masks, Log-Int), LayerNorm, sums (with a clamp behind them), gates,
+    means, concatenations, views. All else is left to the reference, node by node. Values between them are single bytes.
 
     Args:
         network: Parameters of all quantizers.
@@ -152,6 +151,11 @@ class Portable(Reference):
             return self._joined(node, values)
         if node.op == "softmax" and isinstance(first, Codes) and self._has_target(node):
             return self._softmax_of(node, first)
+        if node.op == "softmax" and isinstance(first, Bytes) and self._logarithmic(node):
+            table = self._softmax_table(node, first.scale, "log2")
+            return operations.log_softmax(first, table, self.network.placements[node.name].bits)
+        if node.op == "matmul" and isinstance(first, Powers):
+            return self._product_of(node, first, values[1])
         if node.op == "view" and isinstance(first, Bytes | ImageBytes):
             return self._view(node, first)
         if not isinstance(first, Bytes):
@@ -167,15 +171,26 @@ class Portable(Reference):
         codes: Tensor | None = None
         if not self._has_target(node):
             return None
-        if node.op == "matmul" and isinstance(values[1], Bytes):
-            codes = operations.product(first, values[1], node.attrs["scale"], self._target(node.name), self._way)
-        elif node.op == "add" and isinstance(values[1], Bytes):
+        if node.op == "matmul":
+            return self._product_of(node, first, values[1])
+        if node.op == "add" and isinstance(values[1], Bytes):
             codes = operations.total(first, values[1], self._target(node.name))
         elif node.op == "mul" and isinstance(values[1], Bytes):
             codes = operations.gated(first, values[1], self._target(node.name))
         elif node.op == "layer_norm":
             codes = self._norm(node, first)
         return None if codes is None else self._target(node.name).value(codes)
+
+    def _logarithmic(self, node: Node) -> bool:
+        placement = self.network.placements.get(node.name)
+        return placement is not None and placement.kind == "log2"
+
+    def _product_of(self, node: Node, a: Bytes | Powers, b: Value) -> Value | None:
+        if not isinstance(b, Bytes) or not self._has_target(node):
+            return None
+        to = self._target(node.name)
+        codes = operations.product(a, b, node.attrs["scale"], to, self._way)
+        return None if codes is None else to.value(codes)
 
     def _softmax_of(self, node: Node, x: Codes) -> Value | None:
         if self.network.placements[node.name].kind != "uniform":

@@ -219,6 +219,56 @@ def softmax(logits: Tensor, powers: Tensor, inverse: Tensor, zero: Tensor, highe
     return nearest, ~(far.amax(-1) < 0.5)  # with two loops before it, faster than `any`
 
 
+LARGEST_POWER = 15
+"""Of Log-Int-Softmax: its integers are powers of two in two bytes."""
+
+
+def log_softmax(
+    logits: Tensor, inverse: Tensor, m: Tensor, b: Tensor, c: Tensor, error: Tensor, smallest: int
+) -> tuple[Tensor, Tensor]:
+    """Codes of Log-Int-Softmax of integer logits, over the last axis; see `landscape.quant.softmax.log_int_softmax`.
+
+    A term is (r (r + b) + c) 2^-q, in units of 2^30, with q = floor(d / m) and r = q m - d. q is exact, since the
+    computed (d + 1/2) / m lies about 1 / (2 m) from any integer, and so is r. r (r + b) carries 4 factors 1 + d, c 1,
+    the sum 1; the difference is no smaller than half of c, so a term's relative error stays below 20 u. The sum of T
+    terms adds T - 1, the division 1: below (T + 40) u in all. The code is the number of thresholds below sum / term,
+    rounded: of 3/2 2^k - 1/2, and for k = 0 of 3/2. Rows where that error could change the number are doubtful.
+
+    Args:
+        logits: uint8 (R, T).
+        inverse: float32 (), 1 / m.
+        m: float32 (), distances that halve a term.
+        b: float32 ().
+        c: float32 ().
+        error: float32 (), (T + 40) u.
+        smallest: The largest code but that of zero, at most `LARGEST_POWER`; the code of zero is one more.
+    """
+    integers = logits.to(torch.int32)
+    distance = (integers.amax(-1, keepdim=True) - integers).to(torch.float32)
+    distance = torch.where(distance < 30.0 * m, distance, 30.0 * m)
+    q = torch.floor((distance + 0.5) * inverse)
+    r = q * m - distance
+    power = ((127 - q.to(torch.int32)) << 23).view(torch.float32)  # 2^-q
+    terms = (r * (r + b) + c) * power
+    ratio = terms.sum(-1, keepdim=True) / terms
+    above, below = ratio * (1.0 + error), ratio * (1.0 - error)
+    codes, fewer = torch.zeros_like(ratio), torch.zeros_like(ratio)
+    for k in range(smallest + 1):
+        threshold = max(1.5 * 2.0**k - 0.5, 1.5)
+        codes = codes + torch.where(above > threshold, 1.0, 0.0)
+        fewer = fewer + torch.where(below > threshold, 1.0, 0.0)
+    return codes.to(torch.uint8), ~((codes - fewer).amax(-1) == 0.0)
+
+
+def powers(codes: Tensor, smallest: int) -> Tensor:
+    """2^(smallest - code), or 0 where the code is larger, in two bytes: uint8 (2, ...), the low ones first."""
+    number = ((127 + smallest - codes.to(torch.int32)) << 23).view(torch.float32)
+    low = torch.where(number < 256.0, number, 0.0)
+    return torch.stack([torch.where(low < 1.0, 0.0, low), torch.where(number < 256.0, 0.0, number * 2.0**-8)]).to(
+        torch.uint8
+    )
+
+
 LARGEST_DEPTHWISE = 257
 """Numbers of a window for which `depthwise` is exact: 257 255^2 stays below 2^24."""
 

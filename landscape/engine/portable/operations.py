@@ -14,11 +14,12 @@ from landscape.engine.portable.compiling import compiled
 from landscape.engine.portable.float64 import error_bound
 from landscape.engine.portable.products import FLOAT, LARGEST_DEPTH, UNSIGNED, exact_float, less_128, multiply_pairs
 from landscape.engine.portable.target import FEW, Target, settle
-from landscape.engine.portable.values import Bytes
+from landscape.engine.portable.values import Bytes, Powers
 from landscape.engine.values import Codes
 from landscape.quant.layer_norm import integer_layer_norm as exact_integer_layer_norm
 from landscape.quant.layer_norm import layer_norm as exact_layer_norm
-from landscape.quant.softmax import MAX_TOKENS, SoftmaxTable, uniform_softmax
+from landscape.quant.qparams import CodeRange
+from landscape.quant.softmax import MAX_TOKENS, SoftmaxTable, log_int_constants, log_int_softmax, uniform_softmax
 
 _product = compiled(float32.product)
 _product_rows = compiled(float64.product)
@@ -28,13 +29,20 @@ _requantized = compiled(float64.requantized)
 _layer_norm = compiled(float64.layer_norm)
 _integer_layer_norm = compiled(float64.integer_layer_norm)
 _softmax = compiled(float32.softmax)
+_log_softmax = compiled(float32.log_softmax)
+_powers = compiled(float32.powers)
 _row_sums = compiled(float32.row_sums)
 
 
-def product(a: Bytes, b: Bytes, scale: float, target: Target, way: str) -> Tensor | None:
+_LARGEST_ROW = 193 * 255
+"""Bound of the sum of a row of `Powers`: 3/2 in units of 2^-15."""
+
+
+def product(a: Bytes | Powers, b: Bytes, scale: float, target: Target, way: str) -> Tensor | None:
     """Codes of `scale` a b: (..., R, K) with (..., K, C)."""
     depth = a.codes.shape[-1]
-    if a.factors is not None or b.factors is not None or target.factors is not None or depth > LARGEST_DEPTH:
+    factors = None if isinstance(a, Powers) else a.factors
+    if factors is not None or b.factors is not None or target.factors is not None or depth > LARGEST_DEPTH:
         return None
     if a.codes.shape[:-2] != b.codes.shape[:-2]:
         return None
@@ -47,7 +55,8 @@ def product(a: Bytes, b: Bytes, scale: float, target: Target, way: str) -> Tenso
 
     def parameters_of_rows() -> tuple[Tensor, ...]:
         gain = torch.tensor(step / target.step, dtype=torch.float64, device=sums.device)
-        error = error_bound(gain * (2.0 * depth * 255.0 * 255.0) + target.zero_point)
+        largest = max(depth * 255.0, _LARGEST_ROW) * 255.0
+        error = error_bound(gain * (2.0 * largest) + target.zero_point)
         return gain, target.zero_point, error, *target.ends
 
     fast = _product(sums, rows, columns, *target.once(("product", step), None, parameters))
@@ -78,11 +87,13 @@ def _integers(sums: Tensor | None, rows: Tensor | None, columns: Tensor | None) 
     return integers if columns is None else integers - columns
 
 
-def _sums(a: Bytes, b: Bytes, way: str) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def _sums(a: Bytes | Powers, b: Bytes, way: str) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Sums (G, R, C), and what is to be added per row and taken off per column to give the integer product.
 
     sum (a - za)(b - zb) = sum a' b' - zb' sum a' - za' sum (b - zb) with a' = a - shift, za' = za - shift likewise.
     """
+    if isinstance(a, Powers):
+        return _sums_of_powers(a, b, way)
     groups, device = a.codes.shape[:-2].numel(), a.codes.device
     if way == FLOAT or device.type != "cpu":  # int8 products of a GPU come in multiples of 8 only, and one by one
         dtype = exact_float(a.codes.shape[-1] * 255.0 * 255.0)
@@ -97,6 +108,24 @@ def _sums(a: Bytes, b: Bytes, way: str) -> tuple[Tensor, Tensor | None, Tensor |
         sums = _sums_of_codes(b.codes.transpose(-2, -1)).reshape(groups, 1, -1)
         columns = (sums - depth * b.zero_point) * zero_a
     return multiply_pairs(less_128(a.codes) if shift else a.codes, less_128(b.codes)), rows, columns
+
+
+def _sums_of_powers(a: Powers, b: Bytes, way: str) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The same with powers of two: a product for each of their bytes."""
+    groups, device = a.codes.shape[:-2].numel(), a.codes.device
+    if way != UNSIGNED or device.type != "cpu":
+        dtype = exact_float(_LARGEST_ROW * 255.0)
+        sums = torch.matmul(a.integers.to(dtype), b.codes.to(dtype) - b.zero_point)
+        return sums.reshape(groups, *sums.shape[-2:]), None, None
+    parts = _powers(a.codes, a.smallest)
+    parts = float32.powers(a.codes, a.smallest) if parts is None else parts
+    columns, zero = less_128(b.codes).expand(2, *b.codes.shape), b.zero_point - 128
+    low, high = multiply_pairs(parts, columns).unflatten(0, (2, groups))  # type: ignore[no-untyped-call]
+    rows = None
+    if zero:
+        of_low, of_high = _sums_of_codes(parts).reshape(2, groups, -1, 1)
+        rows = (of_low + 256 * of_high) * -zero
+    return torch.add(low, high, alpha=256), rows, None
 
 
 def _sums_of_codes(codes: Tensor) -> Tensor:
@@ -268,6 +297,23 @@ def integer_layer_norm(x: Bytes, weight: Tensor, bias: Tensor, target: Target) -
     fast = _integer_layer_norm(rows, zero, x.factors, *others)
     codes = exact(rows) if fast is None else settle(fast, lambda where: exact(rows[where[0]]))
     return codes.reshape(x.codes.shape)
+
+
+def log_softmax(x: Bytes, table: SoftmaxTable, bits: int) -> Powers | None:
+    """Log-Int-Softmax over the last axis."""
+    tokens, smallest = x.codes.shape[-1], CodeRange(bits).qmax
+    if x.factors is not None or smallest > float32.LARGEST_POWER or tokens > MAX_TOKENS or x.scale < 1e-5:
+        return None
+    rows = x.codes.reshape(-1, tokens)
+    b, c, m = log_int_constants(x.scale)
+    numbers = (1.0 / m, m, b, c, (tokens + 40) * float32.UNIT)
+    fast = _log_softmax(rows, *(torch.tensor(n, dtype=torch.float32, device=rows.device) for n in numbers), smallest)
+
+    def exact(integers: Tensor) -> Tensor:
+        return log_int_softmax(integers.double(), table, bits)[0].to(torch.uint8)
+
+    codes = exact(rows) if fast is None else settle(fast, lambda where: exact(rows[where[0]]))
+    return Powers(codes.reshape(x.codes.shape), smallest)
 
 
 def softmax(x: Codes, table: SoftmaxTable, target: Target) -> Tensor | None:

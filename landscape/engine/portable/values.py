@@ -78,6 +78,45 @@ class ImageBytes(_InBytes):
         return factors[:, None, None]
 
 
+class Powers(Codes):
+    """What Log-Int-Softmax gives: 2^-code, and 0 where the code is larger than `smallest`.
+
+    Args:
+        codes: uint8.
+        smallest: The largest code but that of 0; integers are in units of 2^-smallest.
+    """
+
+    codes: Tensor
+    smallest: int
+
+    def __init__(self, codes: Tensor, smallest: int) -> None:
+        for name, part in (("codes", codes), ("smallest", smallest), ("scale", 2.0**-smallest)):
+            object.__setattr__(self, name, part)
+
+    @property
+    def integers(self) -> Tensor:  # a field of the base class, computed here
+        """Powers of two, int32."""
+        shift = self.smallest - self.codes.to(torch.int32)
+        return torch.where(shift < 0, 0, 1 << shift.clamp(min=0))
+
+    @property
+    def held(self) -> Tensor:
+        """The codes."""
+        return self.codes
+
+    def holding(self, tensor: Tensor) -> Codes:
+        """A value of the same meaning with other codes."""
+        return Powers(tensor, self.smallest)
+
+    def packed(self) -> Codes:
+        """Itself: nothing is smaller."""
+        return self
+
+    def unpacked(self) -> Codes:
+        """Itself: the kernels read codes."""
+        return self
+
+
 class Pending(Codes):
     """A layer's value, or a sum, that its only reader, an activation function, is to compute together with its own.
 
