@@ -44,7 +44,7 @@ Row = dict[str, Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmark and write ``engine.json`` and ``engine.md``."""
+    """Run the benchmark and write ``engine.json`` and ``engine.md``; with a preset by name ``engine-NAME.md``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     workload.add_options(parser, images=32)
     parser.add_argument("--engines", help="with commas; all that are to be had without it")
@@ -66,8 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report["note"] = options.note
     text = to_markdown(report, rows, processes)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "engine.json").write_text(json.dumps({**report, "rows": rows, "processes": processes}, indent=1))
-    (options.out / "engine.md").write_text(text)
+    name = "engine" if options.preset == "default" else f"engine-{options.preset}"
+    (options.out / f"{name}.json").write_text(json.dumps({**report, "rows": rows, "processes": processes}, indent=1))
+    (options.out / f"{name}.md").write_text(text)
     print(text)
 
 
@@ -245,6 +246,7 @@ def to_markdown(report: Row, rows: list[Row], processes: dict[str, Row]) -> str:
         "",
         "The baseline evaluates a whole candidate whichever block moves. The batch is the baseline's, and the least",
         "that an engine takes at a time; `portable` takes at least 16 images.",
+        "Its LayerNorm and softmax are float ones, whatever the scheme says.",
         "Ratios: median over the rounds (smallest to largest).",
         "",
         "| batch | engine | starts at | images/s | ratio to baseline | ms per candidate |",

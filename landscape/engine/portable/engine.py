@@ -110,7 +110,8 @@ class Portable(Reference):
     @property
     def images_at_once(self) -> int:
         """How many images are best evaluated together: what a kernel costs whatever its size is shared among them."""
-        return 16 if self.device == "cpu" else 64
+        _, height, width = self.graph.input_shape
+        return 16 if self.device == "cpu" and height * width > 112 * 112 else 64
 
     def input(self, images: Tensor) -> Value:
         """The value of normalised images (N, C, H, W)."""
