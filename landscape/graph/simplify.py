@@ -13,8 +13,8 @@ def simplify(graph: Graph, module: nn.Module) -> Graph:
 
     Batch norm (and a learned factor per channel) goes into the convolution or linear layer before it, or else into the
     linear layer behind it; a factor into the product of activations beside it. What can go nowhere stays as an `affine`
-    or `scale` node. Exact up to float64 rounding. An activation function that reads a layer through views comes before
-    them, so that engines find the two side by side.
+    or `scale` node. Exact up to float64 rounding. An activation function that reads a layer or a product of activations
+    through views comes before them, so that engines find the two side by side.
     """
     for node in list(graph):
         if node.op == "scale":
@@ -48,7 +48,7 @@ def _fold_factor(graph: Graph, node: Node) -> None:
 
 
 def _before_views(graph: Graph, node: Node) -> Graph:
-    """The graph with an activation function moved in front of the views between a layer and it.
+    """The graph with an activation function moved in front of the views between a layer or product and it.
 
     They must hold every number of the layer, and have no other reader.
     """
@@ -60,7 +60,7 @@ def _before_views(graph: Graph, node: Node) -> Graph:
             return graph
         views.append(layer)
         layer = before
-    if not views or layer.op not in WEIGHTED or len(readers[layer.name]) != 1:
+    if not views or layer.op not in (*WEIGHTED, "matmul") or len(readers[layer.name]) != 1:
         return graph
     for reader in graph:
         reader.inputs = tuple(views[0].name if name == node.name else name for name in reader.inputs)

@@ -12,6 +12,7 @@ struct Product {
     Layer layer;      // depth, outputs, zero of a; gain, fast and shift (128 - b's zero point) of a constant
     int32_t b_zero;
     const Quantizer *quantizer;
+    const Steps *steps;  // of an activation function behind it, or null
 };
 
 struct Attention {

@@ -1,17 +1,19 @@
 """Compiles the kernels with the system's C++ compiler on first use, and loads them.
 
 One library per instruction set, kept in the user's cache folder under a name made of source, flags and compiler, so a
-change of any of them compiles anew and nothing else does.
+change of any of them compiles anew and nothing else does. Where that folder cannot be written, a temporary one serves.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -127,8 +129,8 @@ def load(instruction_set: str) -> ctypes.CDLL:
     sources = [path.name + path.read_text() for path in SOURCES]
     key = hashlib.sha256("\0".join([*sources, *flags, version]).encode()).hexdigest()[:16]
     library = cache_folder() / f"kernels-{instruction_set}-{key}.so"
-    if not library.is_file():
-        _compile(compiler, flags, library)
+    if not os.access(library, os.R_OK):  # unlike is_file, no error where the folder may not be entered
+        library = _compile(compiler, flags, library)
     try:
         kernels = ctypes.CDLL(str(library))
     except OSError as error:
@@ -142,14 +144,37 @@ def load(instruction_set: str) -> ctypes.CDLL:
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels lie."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "evolq-landscape"
+    """Where compiled kernels lie.
+
+    The XDG Base Directory Specification calls relative paths invalid; they are ignored.
+    """
+    root = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (root if root.is_absolute() else Path.home() / ".cache") / "evolq-landscape"
 
 
-def _compile(compiler: str, flags: list[str], library: Path) -> None:
+@cache
+def _writable(folder: Path) -> Path:
+    """The folder, or where it cannot be written a temporary one that is removed when the process ends."""
     try:
-        library.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        temporary = Path(tempfile.mkdtemp(prefix="evolq-landscape-"))
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+        warnings.warn(
+            f"{folder} cannot be written ({error.strerror}); the kernels are compiled into {temporary}, for this "
+            "process only: set XDG_CACHE_HOME to a folder that can be written to keep them",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return temporary
+
+
+def _compile(compiler: str, flags: list[str], wanted: Path) -> Path:
+    """Compile the kernels into a library of the wanted path, or name; returns where it lies."""
+    try:
+        library = _writable(wanted.parent) / wanted.name
         # Two processes may compile at once: each into a folder of its own, and the renaming is atomic.
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             result = Path(folder) / library.name
@@ -160,6 +185,7 @@ def _compile(compiler: str, flags: list[str], library: Path) -> None:
             result.replace(library)
     except OSError as error:
         raise NativeUnavailable(f"the kernels cannot be compiled: {error}") from error
+    return library
 
 
 def _compiler() -> str:

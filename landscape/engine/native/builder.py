@@ -30,7 +30,7 @@ class Pending:
 
     Attributes:
         nodes: It, and those before it that it has taken over.
-        layer: The layer whose value it is, or adds; None for a sum of values that are there.
+        layer: The layer or product of activations whose value it is, or adds; None for a sum of values that are there.
         other: What a layer's value is added to, if it is.
     """
 

@@ -46,7 +46,17 @@ def cover_matmul(builder: Builder, node: Node) -> bool:
         builder.pending[node.name] = Pending((node,))
         builder.pending[reader.name] = Pending((reader,))
         return True
-    return _emit_product(builder, node)
+    if not _is_product(builder, node):
+        return False
+    if builder.uniform(node):
+        emit_product(builder, node, node)
+        return True
+    reader = builder.sole_reader(node)
+    if builder.quantizer(node.name) is not None or reader is None or reader.op != "unary":
+        return False
+    if builder.uniform(reader):
+        builder.pending[node.name] = Pending((node,), node)
+    return builder.uniform(reader)
 
 
 def _begins_attention(builder: Builder, node: Node) -> bool:
@@ -68,13 +78,20 @@ def _begins_attention(builder: Builder, node: Node) -> bool:
     return q.coded and k.coded and v.coded and q.layout.image.shape[-1] <= LARGEST_DEPTH
 
 
-def _emit_product(builder: Builder, node: Node) -> bool:
+def _is_product(builder: Builder, node: Node) -> bool:
+    """Whether both operands are codes of matrices, as many of one as of the other."""
     a, b, axis = builder.place(node.inputs[0]), builder.place(node.inputs[1]), layouts.batch_axis(node)
-    if a is None or b is None or axis is None or axis >= len(node.shape) - 2 or not builder.uniform(node):
+    if a is None or b is None or axis is None or axis >= len(node.shape) - 2:
         return False
     first, second = a.layout.image, b.layout.image
-    if not (a.coded and b.coded) or first.shape[:-2] != second.shape[:-2] or first.shape[-1] > LARGEST_DEPTH:
-        return False
+    return a.coded and b.coded and first.shape[:-2] == second.shape[:-2] and first.shape[-1] <= LARGEST_DEPTH
+
+
+def emit_product(builder: Builder, node: Node, last: Node) -> None:
+    """A product with the quantizer of `last`: its own, or the activation function's behind it."""
+    a, b, axis = builder.place(node.inputs[0]), builder.place(node.inputs[1]), layouts.batch_axis(node)
+    assert a is not None and b is not None and axis is not None
+    first, second = a.layout.image, b.layout.image
     rows, depth, columns = first.shape[-2], first.shape[-1], second.shape[-1]
     turned = _heads(second.transpose(-2, -1))
     (a, of_a), (b, of_b) = (
@@ -82,15 +99,14 @@ def _emit_product(builder: Builder, node: Node) -> bool:
         _as_heads(builder, b, second) if turned is None else (b, turned),
     )
     geometry = (of_a.offset, *of_a.steps[:2], of_b.offset, *of_b.steps[:2], 0, rows * columns, columns)
-    out = builder.new_place(layouts.in_order(node, axis), node.name)
-    builder.places[node.name] = out
+    out = builder.new_place(layouts.in_order(node, axis), last.name)
+    builder.places[last.name] = out
     sources, count, by_columns = (a.source, b.source), of_a.sizes[0], turned is None
     builder.step(
-        MATRICES, (a.buffer, b.buffer), out.buffer, geometry, f"product {node.name} {by_columns}",
-        tuple(f"{name}.output" for name in (*sources, node.name)),
-        lambda native: native.product_parameters(node, sources, (count, rows, depth, columns), by_columns),
+        MATRICES, (a.buffer, b.buffer), out.buffer, geometry, f"product {last.name} {by_columns}",
+        tuple(f"{name}.output" for name in (*sources, last.name)),
+        lambda native: native.product_parameters(node, last, sources, (count, rows, depth, columns), by_columns),
     )  # fmt: skip
-    return True
 
 
 def _as_heads(builder: Builder, place: Place, image: Tensor) -> tuple[Place, layouts.Strides]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from landscape.engine.native import layout as layouts
 from landscape.engine.native.builder import Builder, Pending, image_shape
+from landscape.engine.native.cover_attention import emit_product
 from landscape.engine.native.cover_layers import clamped_reader, emit_layer
 from landscape.engine.native.cover_rows import emit_rows
 from landscape.engine.native.plan import Place
@@ -78,7 +79,7 @@ def emit_sum(builder: Builder, node: Node, last: Node) -> bool:
 
 
 def cover_unary(builder: Builder, node: Node) -> bool:
-    """An activation function behind a layer or a sum."""
+    """An activation function behind a layer, a product of activations or a sum."""
     pending = builder.pending.pop(node.inputs[0], None)
     if pending is None:
         return False
@@ -86,6 +87,8 @@ def cover_unary(builder: Builder, node: Node) -> bool:
     if pending.layer is None:
         covered = emit_sum(builder, source, node)
         assert covered, "what `cover_sum` puts off can be emitted"
-        return True
-    emit_layer(builder, pending.layer, node, pending.other)
+    elif pending.layer.op == "matmul":
+        emit_product(builder, pending.layer, node)
+    else:
+        emit_layer(builder, pending.layer, node, pending.other)
     return True

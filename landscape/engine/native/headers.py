@@ -61,7 +61,7 @@ class Norm(ctypes.Structure):
 class Product(ctypes.Structure):
     """See `Product` in attention.h."""
 
-    _fields_ = (("layer", Layer), ("b_zero", _I), ("quantizer", _P))
+    _fields_ = (("layer", Layer), ("b_zero", _I), ("quantizer", _P), ("steps", _P))
 
 
 class Softmax(ctypes.Structure):

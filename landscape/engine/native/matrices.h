@@ -7,7 +7,7 @@
 
 namespace native {
 
-// quantize(a b) of some matrices. b's codes lie side by side along the depth, or along the outputs (`columns`).
+// quantize(a b) of some matrices, or quantize(f(a b)) with an activation function. b's codes lie side by side along the depth, or along the outputs (`columns`).
 struct Matrices {
     Product product;
     Index count, rows;
@@ -34,7 +34,7 @@ inline void multiply_matrices(const Matrices &m, Heads a, Heads b, Heads out, ui
     const MatrixMemory memory(m, scratch);
     Layer layer = m.product.layer;
     layer.weights = memory.weights, layer.init = memory.init;
-    const LayerStep finish{layer, Finish::quantize, m.product.quantizer, nullptr, nullptr};
+    const LayerStep finish{layer, Finish::quantize, m.product.quantizer, m.product.steps, nullptr};
     const Index depth4 = padded(layer.depth, 4);
     for (Index i = 0; i < m.count; ++i) {
         const uint8_t *const second = b.at + i * b.head;
@@ -52,10 +52,14 @@ inline void multiply_matrices(const Matrices &m, Heads a, Heads b, Heads out, ui
                 const Index outputs = layer.outputs - n < WIDE ? layer.outputs - n : WIDE;
                 multiply(count, padded(outputs, LANES) / LANES, from.from(), from.stride(), memory.weights + n * depth4,
                          depth4, memory.init + n, memory.sums);
-                for (Index r = 0; r < count; ++r)
-                    finish_block<Finish::quantize>(
-                        finish, RowSums<Shift::same, false>{layer, memory.sums + r * WIDE, row[r]}, n, outputs, nullptr,
-                        const_cast<uint8_t *>(out.at) + i * out.head + (first + r) * out.token);
+                for (Index r = 0; r < count; ++r) {
+                    const RowSums<Shift::same, false> sums{layer, memory.sums + r * WIDE, row[r]};
+                    uint8_t *const to = const_cast<uint8_t *>(out.at) + i * out.head + (first + r) * out.token;
+                    if (finish.steps != nullptr)
+                        finish_block<Finish::steps>(finish, sums, n, outputs, nullptr, to);
+                    else
+                        finish_block<Finish::quantize>(finish, sums, n, outputs, nullptr, to);
+                }
             }
         }
     }

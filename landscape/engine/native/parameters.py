@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from landscape.engine.native import bounds
-from landscape.engine.native.curves import CELLS, fit_curve
+from landscape.engine.native.curves import CELLS, Curve, fit_curve
 from landscape.engine.native.headers import (
     Attention,
     Fast,
@@ -96,19 +96,23 @@ def stepped_layer(
     weight: PreparedWeight, x: ActivationQuantizer, out: ActivationQuantizer, function: Elementwise, table: StepTable
 ) -> Held:
     """A layer with an activation function and its quantizer behind it."""
-    scale, zero, highest = float(out.scale), float(out.zero_point), float(CodeRange(out.bits).qmax)
-    thresholds, codes = table.thresholds.contiguous(), table.codes.to(torch.uint8)
-    curve = fit_curve(lambda v: function.function(v) / scale + zero, thresholds.numpy(), table.codes.numpy(), highest)
+    held, curve = _steps(out, function, table)
     width = torch.tensor(curve.width, dtype=torch.float64)
     layer, kept = _layer(weight, x, width, -curve.start / curve.width, float(CELLS))
     layer.fast.tolerance = curve.tolerance(layer.fast.tolerance)
     layer.fast.per_total = bounds.MARGIN * curve.slope * layer.fast.per_total
+    return Held(LayerStep(layer, Finish.STEPS, None, struct_at(held), None), (*kept, held))
+
+
+def _steps(out: ActivationQuantizer, function: Elementwise, table: StepTable) -> tuple[Held, Curve]:
+    scale, zero, highest = float(out.scale), float(out.zero_point), float(CodeRange(out.bits).qmax)
+    thresholds, codes = table.thresholds.contiguous(), table.codes.to(torch.uint8)
+    curve = fit_curve(lambda v: function.function(v) / scale + zero, thresholds.numpy(), table.codes.numpy(), highest)
     coefficients = torch.from_numpy(curve.coefficients).contiguous()
     steps = Steps(
         address(thresholds), address(codes), thresholds.numel(), address(coefficients), highest, CELLS - 2.0**-19
     )
-    held = Held(steps, (thresholds, codes, coefficients))
-    return Held(LayerStep(layer, Finish.STEPS, None, struct_at(held), None), (*kept, held))
+    return Held(steps, (thresholds, codes, coefficients)), curve
 
 
 def summed_layer(
@@ -244,6 +248,8 @@ def matrices_struct(
     out: ActivationQuantizer,
     factor: float,
     columns: bool,
+    stepped: tuple[Elementwise, StepTable] | None = None,
+    limits: Limits = None,
 ) -> Held:
     """Products of matrices.
 
@@ -253,28 +259,44 @@ def matrices_struct(
         out: Of the product.
         factor: That it is multiplied with.
         columns: Whether the second's numbers lie side by side along its columns, not along the depth.
+        stepped: An activation function behind them, and its step table.
+        limits: Where one clamps.
     """
     (count, rows, depth, outputs), (a, b) = sizes, operands
-    product = _product(depth, outputs, a, b, factor, out)
+    product = _product(depth, outputs, a, b, factor, out, stepped, limits)
     return Held(Matrices(product.struct, count, rows, columns), (product,))
 
 
 def _product(
-    depth: int, outputs: int, a: ActivationQuantizer, b: ActivationQuantizer, factor: float, out: ActivationQuantizer
+    depth: int,
+    outputs: int,
+    a: ActivationQuantizer,
+    b: ActivationQuantizer,
+    factor: float,
+    out: ActivationQuantizer,
+    stepped: tuple[Elementwise, StepTable] | None = None,
+    limits: Limits = None,
 ) -> Held:
     gain = torch.full((outputs,), float(a.scale) * float(b.scale) * factor, dtype=torch.float64)
-    quantizer, fast_gain = activation_struct(out), gain / out.scale
-    bias = out.zero_point.double().expand(outputs)
-    tolerance, per_total = bounds.layer_bound(fast_gain, None, bias, CodeRange(out.bits).qmax)
+    quantizer, highest = activation_struct(out, limits), float(CodeRange(out.bits).qmax)
+    unit, zero, steps, curve = out.scale, out.zero_point.double(), None, None
+    if stepped is not None:
+        steps, curve = _steps(out, *stepped)
+        unit = torch.tensor(curve.width, dtype=torch.float64)
+        zero, highest = torch.tensor(-curve.start / curve.width, dtype=torch.float64), float(CELLS)
+    fast_gain, bias = gain / unit, zero.expand(outputs)
+    tolerance, per_total = bounds.layer_bound(fast_gain, None, bias, highest)
+    if curve is not None:
+        tolerance = curve.tolerance(tolerance)
     shift = torch.full((outputs,), 128 - _zero_of(b), dtype=torch.int32)
     arrays = [_padded(shift), gain, _padded32(fast_gain), _padded32(bias)]
     # A row of Log-Int-Softmax is at most 1.5 in all, in units of 2^-15: as many as 193 codes of 255.
-    saturates = bounds.layer_saturates(
-        fast_gain, None, bias, max(depth, 193), LARGEST_CENTRED, CodeRange(out.bits).qmax
-    )
+    saturates = bounds.layer_saturates(fast_gain, None, bias, max(depth, 193), LARGEST_CENTRED, highest)
+    saturates = saturates and limits in (None, (0.0, 255.0))
     fast = Fast(address(arrays[2]), None, address(arrays[3]), tolerance, per_total, saturates)
     layer = Layer(depth, outputs, _zero_of(a), None, None, address(arrays[0]), address(gain), None, None, fast)
-    return Held(Product(layer, _zero_of(b), struct_at(quantizer)), (*arrays, quantizer))
+    struct = Product(layer, _zero_of(b), struct_at(quantizer), None if steps is None else struct_at(steps))
+    return Held(struct, (*arrays, quantizer, steps))
 
 
 def activation_struct(quantizer: ActivationQuantizer, limits: Limits = None) -> Held:

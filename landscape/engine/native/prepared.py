@@ -205,11 +205,22 @@ class Prepared(Reference):
         return parameters.softmax_struct(table, activations[node.name])
 
     def product_parameters(
-        self, node: Node, sources: tuple[str, str], sizes: tuple[int, int, int, int], columns: bool
+        self, node: Node, last: Node, sources: tuple[str, str], sizes: tuple[int, int, int, int], columns: bool
     ) -> Held:
-        """Of products of matrices: how many, rows, depth, columns; where the second's numbers lie side by side."""
-        (a, b), out = (self.network.activations[name] for name in sources), self.network.activations[node.name]
-        return parameters.matrices_struct(sizes, (a, b), out, node.attrs["scale"], columns)
+        """Of products of matrices that end with the value of `last`: their own, or an activation function's.
+
+        Args:
+            node: The product.
+            last: Where it ends.
+            sources: Whose quantizers gave the operands.
+            sizes: How many, rows, depth, columns.
+            columns: Whether the second's numbers lie side by side along its columns.
+        """
+        (a, b), out = (self.network.activations[name] for name in sources), self.network.activations[last.name]
+        limits = codes_of_clamp(last, out) if is_clamp(last) else None
+        steps = last.op == "unary" and limits is None
+        stepped = (_function(last), self._step_table(last)) if steps else None
+        return parameters.matrices_struct(sizes, (a, b), out, node.attrs["scale"], columns, stepped, limits)
 
     def gather_parameters(self, runs: Tensor, source: str, size: int) -> Held:
         """Of copied numbers of so many bytes."""

@@ -20,6 +20,7 @@ from landscape.engine.portable.layers import (
     depthwise_sums,
     is_depthwise,
     layer_of,
+    product_layer,
     shaped,
     sums_of,
 )
@@ -79,7 +80,7 @@ class Portable(Reference):
             node.inputs[0]: node
             for node in network.graph
             if node.op == "unary" and self._uniform(node) and readers[node.inputs[0]] == [node.name]
-            if is_clamp(node) or network.graph[node.inputs[0]].op in WEIGHTED
+            if is_clamp(node) or network.graph[node.inputs[0]].op in (*WEIGHTED, "matmul")
         }
         if isinstance(sibling, Portable):
             self._share(sibling)
@@ -155,7 +156,7 @@ class Portable(Reference):
         if node.op == "softmax" and isinstance(first, Bytes) and self._logarithmic(node):
             table = self._softmax_table(node, first.scale, "log2")
             return operations.log_softmax(first, table, self.network.placements[node.name].bits)
-        if node.op == "matmul" and isinstance(first, Powers):
+        if node.op == "matmul" and isinstance(first, Bytes | Powers):
             return self._product_of(node, first, values[1])
         if node.op == "view" and isinstance(first, Bytes | ImageBytes):
             return self._view(node, first)
@@ -172,8 +173,6 @@ class Portable(Reference):
         codes: Tensor | None = None
         if not self._has_target(node):
             return None
-        if node.op == "matmul":
-            return self._product_of(node, first, values[1])
         if node.op == "add" and isinstance(values[1], Bytes):
             codes = operations.total(first, values[1], self._target(node.name))
         elif node.op == "mul" and isinstance(values[1], Bytes):
@@ -187,7 +186,11 @@ class Portable(Reference):
         return placement is not None and placement.kind == "log2"
 
     def _product_of(self, node: Node, a: Bytes | Powers, b: Value) -> Value | None:
-        if not isinstance(b, Bytes) or not self._has_target(node):
+        if not isinstance(b, Bytes):
+            return None
+        if node.name in self._activations and operations.can_multiply(a, b) and isinstance(a, Bytes):
+            return Pending(a, lambda x, y: as_float(super(Portable, self).evaluate(node, [x, y], 0)), b)
+        if not self._has_target(node):
             return None
         to = self._target(node.name)
         codes = operations.product(a, b, node.attrs["scale"], to, self._way)
@@ -236,16 +239,29 @@ class Portable(Reference):
         if not isinstance(x, Pending):
             to = self._target(node.name) if clamps else None
             return None if to is None or x is None else to.value(to.exact(as_float(x)))
-        if x.y is not None:
-            to = self._target(node.name)
-            codes = operations.total(x.x, x.y, to)
-            return to.value(to.exact(x.value()) if codes is None else codes)
-        return self._run_layer(self.graph[node.inputs[0]], x.x, node)
+        before = self.graph[node.inputs[0]]
+        if x.y is None:
+            return self._run_layer(before, x.x, node)
+        to = self._target(node.name)
+        if before.op == "matmul":
+            return to.value(self._activated_product(before, node, x.x, x.y))
+        codes = operations.total(x.x, x.y, to)
+        return to.value(to.exact(x.value()) if codes is None else codes)
 
     def _pending_sum(self, node: Node, x: Bytes, y: Value) -> Value | None:
         if not isinstance(y, Bytes) or x.codes.shape[1:] != y.codes.shape[1 - x.codes.ndim :]:
             return None
-        return Pending(x, lambda a, b: a.value() + b.value(), y)
+        return Pending(x, lambda a, b: a.value() + b.value(), y.with_codes(y.codes.expand_as(x.codes)))
+
+    def _activated_product(self, node: Node, activation: Node, a: Bytes, b: Bytes) -> Tensor:
+        sums = operations.integer_product(a, b, self._way)
+        shape, depth, channels = (*a.codes.shape[:-1], sums.shape[-1]), a.codes.shape[-1], sums.shape[-1]
+        layer = product_layer(depth, channels, a.scale * b.scale * node.attrs["scale"], sums.device)
+        to = self._target(activation.name)
+        if is_clamp(activation):
+            return to.exact(layer.value(sums.reshape(-1, channels))).reshape(shape)
+        epilogue = ActivationEpilogue(layer, to, activation.attrs["function"], self._steps_of(activation))
+        return epilogue(sums.reshape(-1, channels)).reshape(shape)
 
     def _run_layer(self, node: Node, x: Bytes, quantized: Node) -> Value:
         key = (node.name, x.scale, x.zero_point)

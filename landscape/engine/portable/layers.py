@@ -11,7 +11,7 @@ from torch.nn import functional
 from landscape.engine.portable import float32, float64
 from landscape.engine.portable.activations import FAST
 from landscape.engine.portable.compiling import compiled
-from landscape.engine.portable.products import PackedWeight, multiply
+from landscape.engine.portable.products import UNSIGNED, PackedWeight, multiply
 from landscape.engine.portable.target import FEW, Target, settle
 from landscape.engine.portable.values import Bytes
 from landscape.graph import Node
@@ -104,6 +104,13 @@ def layer_of(weight: PackedWeight, operand: WeightOperand, x: Bytes) -> Layer:
         torch.tensor(depth * zero, dtype=torch.int32, device=base.device),
         float(depth * max(x.zero_point, 255 - x.zero_point)),
     )
+
+
+def product_layer(depth: int, channels: int, gain: float, device: torch.device) -> Layer:
+    """What a product of activations, of integers already, has in common with a layer's."""
+    none = torch.zeros(channels, dtype=torch.int32, device=device)
+    gains = torch.full((channels,), gain, dtype=torch.float64, device=device)
+    return Layer(PackedWeight(none, none, None, UNSIGNED), depth, gains, None, None, none, none[0], 0.0)
 
 
 class Folded:

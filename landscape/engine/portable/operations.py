@@ -38,14 +38,18 @@ _LARGEST_ROW = 193 * 255
 """Bound of the sum of a row of `Powers`: 3/2 in units of 2^-15."""
 
 
+def can_multiply(a: Bytes | Powers, b: Bytes) -> bool:
+    """Whether `product` covers two operands."""
+    factors = None if isinstance(a, Powers) else a.factors
+    fits = a.codes.shape[-1] <= LARGEST_DEPTH and a.codes.shape[:-2] == b.codes.shape[:-2]
+    return fits and factors is None and b.factors is None
+
+
 def product(a: Bytes | Powers, b: Bytes, scale: float, target: Target, way: str) -> Tensor | None:
     """Codes of `scale` a b: (..., R, K) with (..., K, C)."""
+    if not can_multiply(a, b) or target.factors is not None:
+        return None
     depth = a.codes.shape[-1]
-    factors = None if isinstance(a, Powers) else a.factors
-    if factors is not None or b.factors is not None or target.factors is not None or depth > LARGEST_DEPTH:
-        return None
-    if a.codes.shape[:-2] != b.codes.shape[:-2]:
-        return None
     sums, rows, columns = _sums(a, b, way)
     step = a.scale * b.scale * scale
 
@@ -79,6 +83,13 @@ def product(a: Bytes | Powers, b: Bytes, scale: float, target: Target, way: str)
         )
 
     return settle(fast, of_rows).reshape(*a.codes.shape[:-1], b.codes.shape[-1])
+
+
+def integer_product(a: Bytes, b: Bytes, way: str) -> Tensor:
+    """Integers of a b: int32 (G, R, C)."""
+    sums, rows, columns = _sums(a, b, way)
+    integers = sums.to(torch.int32) if rows is None else sums.to(torch.int32) + rows
+    return integers if columns is None else integers - columns
 
 
 def _integers(sums: Tensor | None, rows: Tensor | None, columns: Tensor | None) -> Tensor:

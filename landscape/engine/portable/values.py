@@ -118,12 +118,12 @@ class Powers(Codes):
 
 
 class Pending(Codes):
-    """A layer's value, or a sum, that its only reader, an activation function, is to compute together with its own.
+    """The value of a layer, sum or product that its only reader, an activation function, computes with its own.
 
     Args:
         x: The input.
         compute: Computes the value, float64, from the inputs, for whoever asks for it after all.
-        y: The second operand of a sum, of the same shape, or with one value for all images.
+        y: The second operand, for as many images.
     """
 
     x: Bytes
@@ -137,15 +137,16 @@ class Pending(Codes):
 
     @property
     def held(self) -> Tensor:
-        """The input's codes; those of two side by side."""
-        x = self.x.codes
-        return x if self.y is None else torch.stack([x, self.y.codes.expand_as(x)], -1)
+        """The input's codes; those of two side by side, image by image."""
+        return self.x.codes if self.y is None else torch.cat([self.x.codes.flatten(1), self.y.codes.flatten(1)], 1)
 
     def holding(self, tensor: Tensor) -> Codes:
         """The value on other codes."""
         if self.y is None:
             return Pending(self.x.with_codes(tensor), self.compute)
-        first, second = tensor.unbind(-1)
+        shapes = self.x.codes.shape[1:], self.y.codes.shape[1:]
+        parts = torch.split(tensor, [shape.numel() for shape in shapes], 1)
+        first, second = (part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True))
         return Pending(self.x.with_codes(first), self.compute, self.y.with_codes(second))
 
     def value(self) -> Tensor:
