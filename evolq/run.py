@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -180,11 +180,23 @@ def optimize(
     Raises:
         UserError: An option cannot be used, or the folder cannot.
     """
+    _check_names(method, options)
     chosen = MethodOptions(method=method, **options)
     if out is None:
         return _in_memory(study, chosen, progress)
     with open_study_run(Path(out), study, [chosen], resume) as store:
         return run_method(study, chosen, store, progress)
+
+
+def _check_names(method: str, options: dict[str, Any]) -> None:
+    known = [entry.name for entry in fields(MethodOptions) if entry.name != "method"]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        settings = [entry.name for entry in fields(MethodOptions(method).kind().Options)]
+        raise UserError(
+            f"optimize has no option {unknown[0]!r}; options are {', '.join(known)}. Settings of {method} go into "
+            f"settings='name=value,...': {', '.join(settings) or 'it has none'}. Budget and loss go to load_study"
+        )
 
 
 def run_settings(description: dict[str, Any], methods: Sequence[MethodOptions]) -> dict[str, Any]:

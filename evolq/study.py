@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from evolq.space import FloatArray, SpaceOptions, network_space
 from landscape.engine import Evaluator
 from landscape.errors import UserError
 from landscape.losses import Outputs, loss_function, one_thread, per_image
-from landscape.problem import Problem
+from landscape.problem import Problem, listed
 from landscape.progress import Progress, silent
 from landscape.quant.network import QuantizedNetwork
 from landscape.setup import Ingredients, ProblemOptions, build, gather, on_images, search_images, stored_arrays
@@ -53,7 +53,7 @@ class SearchOptions:
         return 480 * self.search_images if self.budget is None else self.budget
 
 
-@dataclass
+@dataclass(repr=False)
 class Study:
     """One calibrated network on two sets of images.
 
@@ -68,7 +68,17 @@ class Study:
     ingredients: Ingredients
     search: Problem
     test: Problem
-    _start: tuple[dict[str, FloatArray], dict[str, FloatArray]] | None = field(default=None, repr=False)
+    _start: tuple[dict[str, FloatArray], dict[str, FloatArray]] | None = None
+
+    def __repr__(self) -> str:
+        """One line: network and bits, what moves, loss and budget, images, engine."""
+        search, options = self.search, self.options
+        network = f"{self.ingredients.options.model} {search.network.scheme.bits}"
+        names = self._names()
+        moving = "scales of each method's choice" if names is None else f"scales of {listed(names)}"
+        images = f"{len(search.images)} search and {len(self.test.images)} test images"
+        task = f"{options.loss} with a budget of {options.images_to_spend()} images"
+        return f"Study({network}, {moving}, {task}, {images}, engine {search.engine})"
 
     def objective(self, space: SpaceOptions) -> NetworkObjective:
         """The loss on the search images over a search space.
@@ -76,12 +86,16 @@ class Study:
         Raises:
             UserError: The network has no such scales.
         """
-        chosen = self.ingredients.options
-        names = self.ingredients.names if chosen.block is not None or chosen.layers is not None else None
+        names = self._names()
         images = len(self.search.images)
         parts = split_evenly(images, self.search.loss_options.batch)
         made = network_space(self.search.network, space, images, parts, names)
         return NetworkObjective(self.search, made, self.options.loss, start=self.start_losses()[0])
+
+    def _names(self) -> tuple[str, ...] | None:
+        """Scales of the block or layers asked for; None where the method chooses."""
+        chosen = self.ingredients.options
+        return None if chosen.block is None and chosen.layers is None else self.ingredients.names
 
     def search_losses(self, network: QuantizedNetwork) -> dict[str, FloatArray]:
         """Losses of the single search images, by name, each float64 (images,); top1 is 0.0 or 1.0."""

@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 import torch
 from PIL import Image
-from timm.data.imagenet_info import ImageNetInfo
 
 from landscape.errors import UserError
 from landscape.models.preprocessing import Preprocessing
@@ -76,6 +75,8 @@ def class_indices(names: Iterable[str], num_classes: int, folder: Path) -> dict[
     """
     ordered = sorted(names)
     if num_classes == IMAGENET_CLASSES and any(_WNID.fullmatch(name) for name in ordered):
+        from timm.data.imagenet_info import ImageNetInfo  # late, as in `landscape.models.loading`
+
         wnids = ImageNetInfo().label_names()  # type: ignore[no-untyped-call]
         places = {wnid: index for index, wnid in enumerate(wnids)}
         for name in ordered:

@@ -46,7 +46,7 @@ class Evaluation:
     seconds: float
 
 
-@dataclass
+@dataclass(repr=False)
 class Problem:
     """A quantized network, the scales that may move, images and losses.
 
@@ -78,6 +78,12 @@ class Problem:
         )
         self._centre_codes: dict[str, Tensor] | None = None
         self._surrogates: dict[torch.dtype, Surrogate] = {}
+
+    def __repr__(self) -> str:
+        """One line: network and bits, what moves, images, engine."""
+        network = f"{self.description.get('model', 'network')} {self.network.scheme.bits}"
+        moving = f"{self.space.dimension} scales of {listed(self.space.names)}"
+        return f"Problem({network}, {moving}, {len(self.images)} images, engine {self.engine})"
 
     @property
     def engine(self) -> str:
@@ -236,6 +242,12 @@ class Problem:
             found = self._evaluator.codes(network, nodes, min(FLIP_IMAGES, len(self.images)))
             codes.update({f"{node}.output": integers for node, integers in found.items()})
         return codes
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first two names, and how many more there are."""
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more
 
 
 def _weight_codes(network: QuantizedNetwork, layer: str) -> Tensor:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import builtins
 import json
 import resource
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -164,6 +166,24 @@ def test_what_has_no_curvature_is_refused(options: dict[str, Any], words: str) -
     problem = digits()
     with pytest.raises(UserError, match=words):
         problem.curvature(problem.centre, **options)
+
+
+@pytest.mark.parametrize(
+    "operator", ["problem.curvature(problem.centre)", "weight_curvature(FloatBlock(problem, [layer]), loss, 'ggn')"]
+)
+def test_the_first_product_of_a_process_warns_of_nothing(operator: str) -> None:
+    code = f"""
+import numpy as np
+from landscape.curvature.float_network import FloatBlock, RowLoss, weight_curvature
+from landscape.setup import load_problem
+layer = {LAYERS!r}
+problem = load_problem(layers=layer, images=4, calib_images=8, engine="reference")
+loss = RowLoss(problem, "loss")
+operator = {operator}
+operator.matvec(np.ones(operator.shape[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 # The float network's operators
@@ -366,6 +386,8 @@ def test_the_study_measures_everything_and_survives_json(tmp_path: Path, capsys:
         "4",
         "--steps",
         "8",
+        "--eigenvalues",
+        "4",
         "--lines",
         "1",
     ]

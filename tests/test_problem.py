@@ -52,6 +52,14 @@ def test_the_cross_entropy_is_that_of_the_engine_s_logits() -> None:
     np.testing.assert_array_equal(problem.evaluate([point])[0].per_image["loss"], expected.numpy())
 
 
+def test_a_problem_shows_itself_in_one_line() -> None:
+    problem = replace(digits(), arithmetic=Reference)
+    scales = "192 scales of blocks.7.attn.qkv.weight, blocks.7.attn.proj.weight"
+    assert repr(problem) == f"Problem(digits_vit w4a8, {scales}, 14 images, engine reference)"
+    many = load_problem(layers="*", images=4, calib_images=8)
+    assert " and 32 more, 4 images" in repr(many) and len(repr(many)) < 200
+
+
 @pytest.mark.parametrize("options", [{"chunk": 1}, {"chunk": 5}, {"cache_bytes": 0}])
 def test_chunks_and_cache_change_no_value(options: dict[str, Any]) -> None:
     problem = digits()

@@ -15,6 +15,7 @@ import torch
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor, nn
 
+from landscape.curvature.operator import load_forward_rules
 from landscape.engine.reference import FloatPass
 from landscape.errors import UserError
 from landscape.gradient.estimate import DTYPES
@@ -146,6 +147,7 @@ def weight_curvature(block: FloatBlock, loss: RowLoss, kind: str = "hessian") ->
         UserError: curvlinops is missing, or the kind is another.
     """
     curvlinops = _curvlinops()
+    load_forward_rules()
     kinds = {"hessian": curvlinops.HessianLinearOperator, "ggn": curvlinops.GGNLinearOperator}
     if kind not in kinds:
         raise UserError(f"unknown kind of curvature {kind!r} over weights; give one of {', '.join(kinds)}")

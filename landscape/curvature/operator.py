@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,7 @@ class SurrogateCurvature(LinearOperator):
     ) -> None:
         if kind not in KINDS:
             raise UserError(f"unknown kind of curvature {kind!r}; give one of {', '.join(KINDS)}")
+        load_forward_rules()
         dimension = problem.space.dimension
         super().__init__(np.dtype(np.float64), (dimension, dimension))  # type: ignore[call-arg]
         self._passes = SurrogatePasses(problem, point, how, images, dtype)
@@ -159,6 +161,15 @@ class SurrogateCurvature(LinearOperator):
         losses = passes.losses(self._loss, whole)
         own = torch.tensor([passes.chosen.index(row) for row in rows])
         return losses[own].sum() / len(passes.chosen)
+
+
+def load_forward_rules() -> None:
+    """Let PyTorch load its rules for forward-mode derivatives, which it does at the first dual number."""
+    with warnings.catch_warnings():
+        # It compiles them by torch.jit.script, which it deprecates itself: nothing that a user could change.
+        warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated")
+        with forward_ad.dual_level():
+            _dual(torch.zeros(1), torch.zeros(1))
 
 
 def _dual(value: Tensor, tangent: Tensor | None) -> Tensor:

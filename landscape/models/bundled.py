@@ -10,12 +10,15 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from landscape.models.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import VisionTransformer
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
@@ -28,6 +31,8 @@ DIGITS_STD = 0.375
 
 def digits_vit() -> VisionTransformer:
     """A plain vision transformer: 8 blocks, 48 channels, 4 heads, patches of 2x2, so 16 patches and a class token."""
+    from timm.models.vision_transformer import VisionTransformer  # late, as in `landscape.models.loading`
+
     return VisionTransformer(
         img_size=DIGITS_SIZE,
         patch_size=2,

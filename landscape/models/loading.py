@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import timm
 import torch
-from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from landscape.errors import UserError
@@ -91,6 +89,7 @@ def load_model(
         raise UserError("both a weight file and pretrained weights were asked for; choose one")
     if pretrained and (name in BUNDLED or is_factory_name(name)):
         raise UserError(f"{name} is not a network of timm, so there is nothing to download; leave out --pretrained")
+    _import_timm()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_RANDOM_WEIGHTS_SEED)
         module, source, origin = _build(name, pretrained)
@@ -118,12 +117,31 @@ def list_models() -> list[BundledModel]:
     return bundled_models()
 
 
+def _import_timm() -> None:
+    """Import timm where a network is needed, not with this package.
+
+    Commands that only read runs start sooner so; and timm imports ``torch._dynamo``, which makes its cache folder.
+
+    Raises:
+        UserError: that folder, or a file of a package, cannot be used.
+    """
+    try:
+        import timm  # noqa: F401
+    except OSError as error:
+        raise UserError(
+            f"timm and PyTorch cannot be imported ({error}); if that is PyTorch's cache folder, set "
+            "TORCHINDUCTOR_CACHE_DIR to one that can be written"
+        ) from error
+
+
 def _build(name: str, pretrained: bool) -> tuple[nn.Module, Source, str]:
     """Return the network, where its code comes from, and where its weights come from unless a file is given."""
     if name in BUNDLED:
         return BUNDLED[name](), "bundled", "bundled"
     if is_factory_name(name):
         return build_from_factory(name), "user", "factory"
+    import timm
+
     if not name.startswith(TIMM_SOURCES) and not timm.is_model(name):
         near = difflib.get_close_matches(name, [*BUNDLED, *timm.list_models()], n=3)
         hint = f"did you mean {', '.join(near)}?" if near else "see `landscape models`, or give file.py:factory"
@@ -132,6 +150,8 @@ def _build(name: str, pretrained: bool) -> tuple[nn.Module, Source, str]:
 
 
 def _create_timm_model(name: str, pretrained: bool) -> nn.Module:
+    import timm
+
     try:
         model: nn.Module = timm.create_model(name, pretrained=pretrained)
     except Exception as error:  # timm and the hub raise many types: no network, no such tag, no weights published
@@ -146,6 +166,8 @@ def _preprocessing(module: nn.Module, source: Source) -> Preprocessing:
     if source == "bundled":
         return digits_preprocessing()
     if source == "timm":
+        from timm.data.config import resolve_model_data_config
+
         config = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
         return preprocessing_from_config(config)
     config = getattr(module, "pretrained_cfg", None) or {}

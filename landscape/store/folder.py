@@ -29,9 +29,11 @@ APPLICATION_ID = (
 _DRAFT = "run.sqlite.draft"
 _BUSY_SECONDS = 30.0
 
+RESUME = "--resume (in Python: resume=True)"
+
 # What became of the user's work; the braces take what to do about the problem.
-STORED_IS_SAFE = "every point stored before is safe; {} and continue with --resume"
-NOTHING_STORED = "nothing was stored; {} or choose another --out"
+STORED_IS_SAFE = f"every point stored before is safe; {{}} and continue with {RESUME}"
+NOTHING_STORED = "nothing was stored; {} or choose another folder"
 ONLY_READ = "{} and try again"
 
 
@@ -60,7 +62,7 @@ def _database_error(database: Path, error: sqlite3.Error, outcome: str) -> Excep
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return UserError(
             f"{database} is damaged, cut short or no run ({error}), expected what `landscape scan` wrote: "
-            "restore it from a copy or choose another --out"
+            "restore it from a copy or choose another folder"
         )
     problems = {
         sqlite3.SQLITE_FULL: (f"the disk that holds {database} is full", "free some space"),
@@ -95,16 +97,16 @@ def make_folder(folder: Path) -> None:
         UserError: When it is a file, holds a run, or holds other files.
     """
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file, expected a new or empty folder: choose another --out")
+        raise UserError(f"{folder} is a file, expected a new or empty folder: choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / DATABASE).exists():
-        raise UserError(f"{folder} holds a run already: continue it with --resume or choose another --out")
+        raise UserError(f"{folder} holds a run already: continue it with {RESUME} or choose another folder")
     for entry in sorted(folder.iterdir()):
         # Both may be left by a process that was killed before the run existed.
         if entry.name != LOCK and not entry.name.startswith(_DRAFT):
             raise UserError(
                 f"{folder} is not empty and holds no run (found {entry.name}), expected a new or empty folder: "
-                "choose another --out"
+                "choose another folder"
             )
 
 
@@ -166,7 +168,7 @@ def connect_for_writing(database: Path) -> sqlite3.Connection:
         if journal != "wal":
             raise UserError(
                 f"{database.parent} lies on a disk without the shared memory that write-ahead logging needs, "
-                "expected a local disk: choose another --out"
+                "expected a local disk: choose another folder"
             )
         connection.execute("PRAGMA synchronous=NORMAL")
     except BaseException:

@@ -38,7 +38,7 @@ class WriterLock:
         try:
             if not self._acquire():
                 holder = _holder(self._descriptor)
-                raise UserError(f"{folder} is being written by process {holder}: wait for it or choose another --out")
+                raise UserError(f"{folder} is being written by process {holder}: wait for it or choose another folder")
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, str(os.getpid()).encode())
         except BaseException:

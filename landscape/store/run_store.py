@@ -168,7 +168,7 @@ class RunStore:
         more = len(found) - _SHOWN_DIFFERENCES
         raise UserError(
             f"{self.folder} was made with other settings ({shown}{f'; and {more} more' if more > 0 else ''}): "
-            "choose another --out, or continue with the old settings"
+            "choose another folder, or continue with the old settings"
         )
 
     @property

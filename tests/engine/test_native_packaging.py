@@ -58,6 +58,37 @@ def test_without_a_compiler_a_network_has_the_same_logits() -> None:
     assert torch.equal(*logits)
 
 
+@pytest.mark.skipif(not shutil.which("c++") and not shutil.which("g++"), reason="there is no C++ compiler")
+def test_without_a_cache_that_can_be_written_kernels_are_compiled_for_one_process(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "tmp").mkdir()
+    # The user asks for a folder inside a file. The compiler only copies kernels that are compiled already: quick.
+    name = build.chosen_instruction_set()
+    kernels = build.load(name)._name
+    compiler = tmp_path / "compiler"
+    compiler.write_text(f'#!/bin/sh\nwhile [ "$1" != -o ]; do shift || exit; done\ncp "{kernels}" "$2"\n')
+    compiler.chmod(0o755)
+    cache = tmp_path / "file" / "cache"
+    environment = {"CXX": str(compiler), "XDG_CACHE_HOME": str(cache), "TMPDIR": str(tmp_path / "tmp")}
+    code = "from landscape.engine.native import build as b; print(b.load(b.chosen_instruction_set())._name)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    library = done.stdout.strip()
+    assert library.startswith(str(tmp_path / "tmp")), done.stderr
+    warned = f"{cache / 'evolq-landscape'} cannot be written"
+    assert done.stderr.count(warned) == 1 and str(Path(library).parent) in done.stderr
+    assert "set XDG_CACHE_HOME" in done.stderr
+    assert not list((tmp_path / "tmp").glob("evolq-landscape-*"))  # gone with the process
+
+
+@pytest.mark.parametrize("value", ["", "cache", "./cache"])
+def test_a_cache_folder_that_is_no_absolute_path_is_ignored(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", value)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert build.cache_folder() == Path("/home/somebody/.cache/evolq-landscape")
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel, built from a copy of what belongs into it."""

@@ -298,6 +298,23 @@ def test_settings_of_a_method_are_checked(study, settings, words):
         evolq.optimize(study, "evolq/released", settings=settings)
 
 
+def test_options_that_belong_elsewhere_are_told_where(study):
+    with pytest.raises(UserError) as caught:
+        evolq.optimize(study, "random", budget=500)
+    told = str(caught.value)
+    assert "optimize has no option 'budget'; options are settings, scales," in told
+    assert "settings='name=value,...': smallest, largest" in told and "Budget and loss go to load_study" in told
+
+
+def test_a_study_shows_itself_in_one_line(study):
+    shown = f"40 search and 30 test images, engine {study.search.engine})"
+    task = "infonce with a budget of 400 images"
+    assert repr(study) == f"Study(digits_vit w3a8, scales of each method's choice, {task}, {shown}"
+    block = replace(study.ingredients, options=replace(study.ingredients.options, block=4))
+    shown = repr(replace(study, ingredients=block))
+    assert ", scales of blocks.4.attn.qkv.weight, blocks.4.attn.proj.weight, " in shown
+
+
 @pytest.mark.parametrize(
     ("words", "asked"),
     [

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from landscape.errors import UserError
 from landscape.images import load_images
 from landscape.models import list_models, load_model
 from landscape.models.bundled import BUNDLED, training_record_path, weights_path
+
+ROOT = Path(__file__).parents[2]
 
 USER_FILE = """
 import torch
@@ -388,3 +392,13 @@ def test_real_networks_reach_their_known_accuracy(shared_data, name, weights, da
         crop=crop,
     )
     assert accuracy == pytest.approx(expected, abs=0.11)  # one of 1,000 images may flip with another CPU
+
+
+def test_without_a_folder_for_pytorch_runs_are_read_and_networks_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()  # which cannot be a folder
+    code = "from landscape.cli import main; main(['show', 'nothing']); main(['scan', '--out', 'nothing'])"
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "file" / "cache"), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    shown, scanned = done.stderr.splitlines()
+    assert shown.startswith("error: there is no run in nothing")
+    assert "file/cache" in scanned and "set TORCHINDUCTOR_CACHE_DIR to one that can be written" in scanned

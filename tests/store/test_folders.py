@@ -28,7 +28,8 @@ from tests.store.points import (
 
 
 def test_a_new_run_needs_a_new_or_empty_folder(store: RunStore, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds a run already: continue it with --resume or choose another --out"):
+    words = r"holds a run already: continue it with --resume \(in Python: resume=True\) or choose another folder"
+    with pytest.raises(UserError, match=words):
         RunStore.create(store.folder, SETTINGS)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("mine")

@@ -192,7 +192,7 @@ def test_other_settings_are_named_with_both_values(store: RunStore) -> None:
     assert "block: 5 in the run, 6 asked for" in message
     assert "grid.radius: 0.05 in the run, 0.1 asked for" in message
     assert "seed: not set in the run, 0 asked for" in message
-    assert "another --out" in message
+    assert "choose another folder" in message
     assert "\n" not in message
 
 
