@@ -93,6 +93,22 @@ class SmallResNet(nn.Module):
         return torch.as_tensor(self.head(x.mean((2, 3))))
 
 
+class SmallProducts(nn.Module):
+    """Products of activations with activation functions right behind them, one of which clamps; 21 tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 21, 8, stride=8)
+        self.q, self.k, self.v, self.head = (nn.Linear(25, n) for n in (18, 18, 70, 7))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, 7)."""
+        x = self.stem(x).flatten(2)
+        logits = torch.relu(self.q(x) @ self.k(x).transpose(1, 2))
+        x = nn.functional.silu(logits.softmax(-1) @ self.v(x))
+        return torch.as_tensor(self.head(x[..., :25].mean(1)))
+
+
 def _vit(**options: Any) -> nn.Module:
     sizes = {"img_size": SIDE, "patch_size": 8, "embed_dim": 60, "num_heads": 3, "depth": 2, "num_classes": 7}
     return timm.create_model("deit_tiny_patch16_224", **{**sizes, **options})
@@ -144,6 +160,7 @@ _MORE: dict[str, Callable[[], nn.Module]] = {
     "fine_vit": _fine_vit,
     "normed_vit": _normed_vit,
     "mobilenetv3": _mobilenetv3,
+    "products": SmallProducts,
 }
 
 

@@ -230,6 +230,18 @@ def test_real_networks_have_the_reference_codes_on_real_images(
         assert torch.equal(expected, actual)
 
 
+@pytest.mark.parametrize("instruction_set", instruction_sets())
+def test_activation_functions_behind_products_with_every_instruction_set(
+    monkeypatch: pytest.MonkeyPatch, instruction_set: str
+) -> None:
+    monkeypatch.setenv(ISA_VARIABLE, instruction_set)
+    network = quantized("products", "w8a8")
+    for moved in (network, with_powers_of_two(network), perturbed(network, network.scale_names(), seed=1, size=0.3)):
+        assert_same(moved)
+        if moved is network:
+            assert left_to_reference(moved, Native(moved), monkeypatch) <= {"mean"}
+
+
 @pytest.mark.parametrize("name", ["swin", "convnext", "levit", "mobilenetv3"])
 def test_few_nodes_are_left_to_the_reference(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network = quantized(name)

@@ -454,6 +454,13 @@ def test_a_sum_put_off_can_be_taken_apart_and_stands_for_its_value() -> None:
         assert torch.equal(as_float(codes), as_float(exact[clamp])[[2, 0]])
 
 
+@pytest.mark.parametrize("bits", ["w8a8", "w4a8"])
+def test_activation_functions_behind_products(bits: str) -> None:
+    net = quantized("products", bits)
+    for moved in (net, with_powers_of_two(net)):
+        assert_same_codes(moved, Portable(moved))
+
+
 def test_a_product_put_off_can_be_taken_apart_and_stands_for_its_value() -> None:
     net = quantized("levit")
     engine, chosen = Portable(net), images(3, seed=3, side=64).normalized(dtype=torch.float64)

@@ -254,30 +254,31 @@ class Portable(Reference):
         return Pending(x, lambda a, b: a.value() + b.value(), y.with_codes(y.codes.expand_as(x.codes)))
 
     def _activated_product(self, node: Node, activation: Node, a: Bytes, b: Bytes) -> Tensor:
-        sums = operations.integer_product(a, b, self._way)
-        shape, depth, channels = (*a.codes.shape[:-1], sums.shape[-1]), a.codes.shape[-1], sums.shape[-1]
-        layer = product_layer(depth, channels, a.scale * b.scale * node.attrs["scale"], sums.device)
-        to = self._target(activation.name)
-        if is_clamp(activation):
-            return to.exact(layer.value(sums.reshape(-1, channels))).reshape(shape)
-        epilogue = ActivationEpilogue(layer, to, activation.attrs["function"], self._steps_of(activation))
-        return epilogue(sums.reshape(-1, channels)).reshape(shape)
+        sums, gain = operations.integer_product(a, b, self._way), a.scale * b.scale * node.attrs["scale"]
+        depth, channels = a.codes.shape[-1], sums.shape[-1]
+        key = (node.name, gain, depth)
+        if key not in self._epilogues:
+            self._epilogues[key] = self._epilogue(product_layer(depth, channels, gain, sums.device), node, activation)
+        return self._epilogues[key](sums.reshape(-1, channels)).reshape(*a.codes.shape[:-1], channels)
 
     def _run_layer(self, node: Node, x: Bytes, quantized: Node) -> Value:
         key = (node.name, x.scale, x.zero_point)
         if key not in self._epilogues:
-            layer, to = layer_of(self._weight(node), self.operand(node), x), self._target(quantized.name)
-            if quantized is node or is_clamp(quantized):
-                self._epilogues[key] = Epilogue(layer, to)
-            else:
-                function = quantized.attrs["function"]
-                self._epilogues[key] = ActivationEpilogue(layer, to, function, self._steps_of(quantized))
+            layer = layer_of(self._weight(node), self.operand(node), x)
+            self._epilogues[key] = self._epilogue(layer, node, quantized)
         epilogue = self._epilogues[key]
         codes = epilogue(self._sums(node, epilogue.layer, x))
         value = self._target(quantized.name).value(shaped(node, x, codes))
         if node.op == "conv2d" and value.factors is not None:
             return ImageBytes(value.codes, value.zero_point, value.scale, value.factors)
         return value
+
+    def _epilogue(self, layer: Layer, node: Node, quantized: Node) -> Epilogue | ActivationEpilogue:
+        """From a node's sums to the codes of `quantized`: the node itself, or the activation function behind it."""
+        to = self._target(quantized.name)
+        if quantized is node or is_clamp(quantized):
+            return Epilogue(layer, to)
+        return ActivationEpilogue(layer, to, quantized.attrs["function"], self._steps_of(quantized))
 
     def _value_of_layer(self, node: Node, x: Bytes) -> Tensor:
         layer: Layer = layer_of(self._weight(node), self.operand(node), x)

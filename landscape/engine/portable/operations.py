@@ -6,6 +6,8 @@ reference's float64 is used.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -310,15 +312,21 @@ def integer_layer_norm(x: Bytes, weight: Tensor, bias: Tensor, target: Target) -
     return codes.reshape(x.codes.shape)
 
 
+@lru_cache(1024)
+def _log_int_numbers(scale: float, tokens: int, device: torch.device) -> tuple[Tensor, ...]:
+    """1 / m, m, b, c and the error's bound, see `float32.log_softmax`."""
+    b, c, m = log_int_constants(scale)
+    numbers = (1.0 / m, m, b, c, (tokens + 40) * float32.UNIT)
+    return tuple(torch.tensor(n, dtype=torch.float32, device=device) for n in numbers)
+
+
 def log_softmax(x: Bytes, table: SoftmaxTable, bits: int) -> Powers | None:
     """Log-Int-Softmax over the last axis."""
     tokens, smallest = x.codes.shape[-1], CodeRange(bits).qmax
     if x.factors is not None or smallest > float32.LARGEST_POWER or tokens > MAX_TOKENS or x.scale < 1e-5:
         return None
     rows = x.codes.reshape(-1, tokens)
-    b, c, m = log_int_constants(x.scale)
-    numbers = (1.0 / m, m, b, c, (tokens + 40) * float32.UNIT)
-    fast = _log_softmax(rows, *(torch.tensor(n, dtype=torch.float32, device=rows.device) for n in numbers), smallest)
+    fast = _log_softmax(rows, *_log_int_numbers(x.scale, tokens, rows.device), smallest)
 
     def exact(integers: Tensor) -> Tensor:
         return log_int_softmax(integers.double(), table, bits)[0].to(torch.uint8)
