@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +16,7 @@ from evolq.registry import find_method, method_names
 from evolq.run import Found, MethodOptions, open_study_run, run_method, run_settings
 from evolq.study import SearchOptions, Study, build_study, study_description
 from landscape.cli.options import EngineOptions, RunOptions, progress_bar
-from landscape.cli.runs import aligned, check_new_folder, new_folder, say, write_json
+from landscape.cli.runs import RunFolder, aligned, say, write_json
 from landscape.engine import choose_engine
 from landscape.errors import UserError
 from landscape.setup import ProblemOptions, gather
@@ -53,12 +55,11 @@ def optimize(
         print("\n".join(aligned([["method", "presets", "needs"], *_methods()])))
         return
     method.kind()
-    study, folder = _study(problem, search, [method], engine, run, method.file_name)
-    progress = progress_bar()
-    with open_study_run(folder, study, [method], run.resume) as store:
-        found = run_method(study, method, store, progress)
+    with _open_study(problem, search, [method], engine, run, method.file_name) as (study, store):
+        found = run_method(study, method, store, progress_bar())
         if store.status != "finished":
             store.finish({"spent": found.result["spent"]})
+        folder = store.folder
     record = {"run": str(folder), "file": str(found_file(folder, method)), **_found_record(found, study)}
     if run.json:
         write_json(record)
@@ -73,18 +74,16 @@ def compare(
     """Compare optimizers at equal budget: losses, top-1 (once, at the end), intervals, paired differences."""
     common: dict[str, Any] = {name: getattr(options, name) for name in ("scales", "zero_points", "tie")}
     methods = parse_methods(options.methods, options.seeds, **common)
-    study, folder = _study(problem, search, methods, engine, run, "compare")
-    progress = progress_bar()
-    with open_study_run(folder, study, methods, run.resume) as store:
-        entries = compare_methods(study, methods, store, progress)
-        record = {"run": str(folder), **comparison_record(entries, study)}
+    with _open_study(problem, search, methods, engine, run, "compare") as (study, store):
+        entries = compare_methods(study, methods, store, progress_bar())
+        record = {"run": str(store.folder), **comparison_record(entries, study)}
         if store.status != "finished":
             store.finish({"methods": len(entries)})
     if run.json:
         write_json(record)
         return
     print("\n".join(aligned(comparison_rows(record))))
-    print(f"\n{record['interval']}; top-1 in percent, differences in points; run: {folder}")
+    print(f"\n{record['interval']}; top-1 in percent, differences in points; run: {record['run']}")
 
 
 def found_file(folder: Path, method: MethodOptions) -> Path:
@@ -103,40 +102,32 @@ def _methods() -> list[list[str]]:
     return rows
 
 
-def _study(
+@contextmanager
+def _open_study(
     problem: ProblemOptions,
     search: SearchOptions,
     methods: list[MethodOptions],
     engine: EngineOptions,
     run: RunOptions,
     stem: str,
-) -> tuple[Study, Path]:
-    """The study, and the folder of its run; what can be wrong is found before the long work."""
+) -> Iterator[tuple[Study, RunStore]]:
+    """The study, and its open run; what can be wrong is found before the long work."""
     _, words = choose_engine(engine.engine, engine.device)
-    ingredients = gather(problem)
-    for method in methods:
-        method.check(ingredients)
-    model = problem.model.rpartition(":")[2]
-    folder = Path(run.out) if run.out else new_folder(f"{model}-{ingredients.scheme().bits}-{stem}")
-    stored = None
-    if run.resume and RunStore.exists(folder):
-        with RunStore.open(folder) as store:
-            store.check_settings(run_settings(study_description(ingredients, search), methods))
-            stored = {name: store.load_array(name) for name in store.array_names()}
-    else:
-        check_new_folder(folder)
-    say(f"run {folder}: budget {search.images_to_spend()} images, {words}")
-    study = build_study(
-        ingredients,
-        search,
-        progress=progress_bar(),
-        stored=stored,
-        engine=engine.engine,
-        device=engine.device,
-        cache_gb=engine.cache_gb,
-        chunk=engine.chunk,
-    )
-    return study, folder
+    with RunFolder(run) as place:
+        ingredients = gather(problem)
+        for method in methods:
+            method.check(ingredients)
+        model = problem.model.rpartition(":")[2]
+        folder = place.claim(f"{model}-{ingredients.scheme().bits}-{stem}")
+        stored = None
+        if run.resume and RunStore.exists(folder):
+            with RunStore.open(folder) as store:
+                store.check_settings(run_settings(study_description(ingredients, search), methods))
+                stored = {name: store.load_array(name) for name in store.array_names()}
+        say(f"run {folder}: budget {search.images_to_spend()} images, {words}")
+        study = build_study(ingredients, search, progress=progress_bar(), stored=stored, **vars(engine))
+        with open_study_run(folder, study, methods, run.resume) as store:
+            yield study, store
 
 
 def _found_record(found: Found, study: Study) -> dict[str, Any]:

@@ -412,9 +412,11 @@ def test_the_study_measures_everything_and_survives_json(tmp_path: Path, capsys:
         ({"kinds": "third"}, "--kinds"),
         ({"networks": "quantum"}, "--networks"),
         ({"dtype": "int8"}, "--dtype"),
-        ({"steps": 0}, "positive"),
+        ({"steps": 0}, "at least 1"),
+        ({"steps": 5}, "give --steps 20"),
         ({"trace_products": 2}, "at least 3"),
-        ({"smallest": 0.5, "largest": 0.1}, "radii from"),
+        ({"smallest": 0.5, "largest": 0.1}, "exchange"),
+        ({"level": 2.0}, "at most 1"),
     ],
 )
 def test_options_of_the_study_are_checked(options: dict[str, Any], words: str) -> None:
@@ -424,6 +426,8 @@ def test_options_of_the_study_are_checked(options: dict[str, Any], words: str) -
 
 def test_the_study_at_its_defaults_needs_no_comparison_of_models() -> None:
     problem = digits(which="weight")
-    report = curvature_study(problem, CurvatureOptions(networks="surrogate", kinds="ggn", steps=5, lines=0))
+    report = curvature_study(
+        problem, CurvatureOptions(networks="surrogate", kinds="ggn", steps=5, eigenvalues=2, lines=0)
+    )
     assert report.fits == () and len(report.curvatures) == 1
     assert report.curvatures[0].smallest[0] >= -1e-9

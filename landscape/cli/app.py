@@ -5,6 +5,8 @@ Commands of other packages (`evolq`, or anybody's) come through the entry points
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -14,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from landscape.cli.options import takes_options
+from landscape.cli.runs import Interrupted, discard, say
 from landscape.errors import UserError
 
 COMMANDS: tuple[str, ...] = (
@@ -34,6 +37,9 @@ COMMANDS: tuple[str, ...] = (
 
 _GROUP = "landscape.commands"
 _INTERRUPTED = 130
+_UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
+"""What a standard stream fails with; all other files are written by functions that raise `UserError`."""
+
 _ClickException: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 """The base of errors in the command line's own form; typer does not export it."""
 
@@ -102,23 +108,42 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         Exit code: 0, or 2 for a user's mistake (told in one line on standard error), 130 after Ctrl-C.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as with >&-
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (as long as the process)
+    output = sys.stdout  # typer replaces it where a pipe is broken
+    try:
+        code = _run(arguments)
+        output.flush()
+        return code
+    except (OSError, SystemExit) as stop:
+        error = stop.__context__ if isinstance(stop, SystemExit) else stop  # typer makes an exit of a broken pipe
+        if not isinstance(error, OSError) or error.errno not in _UNWRITABLE:
+            raise
+        discard(output)
+        if isinstance(error, BrokenPipeError):  # the reader has gone; what it wanted was written
+            return 0
+        return _fail(f"cannot write the output: {error.strerror}; send it elsewhere")
+
+
+def _run(arguments: list[str] | None) -> int:
     try:
         code = build_app()(args=arguments, standalone_mode=False)
     except UserError as error:
         return _fail(str(error))
     except _ClickException as error:
         return _fail(error.format_message(), error.exit_code)
+    except Interrupted as error:
+        say(f"\ninterrupted; {error}")
+        return _INTERRUPTED
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
-    except BrokenPipeError:  # the reader of a pipe has gone; what it wanted was written
-        sys.stderr.close()
-        return 0
     if code == _INTERRUPTED:  # some versions of typer make an exit code of Ctrl-C, others an exception
-        print("\ninterrupted; what is stored is safe: continue with --resume", file=sys.stderr)
+        say("\ninterrupted; nothing was stored")
     return code if isinstance(code, int) else 0
 
 
 def _fail(message: str, code: int = 2) -> int:
     line = " ".join(message.split())
-    print(f"error: {line}" if line else "error", file=sys.stderr)
+    say(f"error: {line}" if line else "error")
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.cli.options import EngineOptions, progress_bar
-from landscape.cli.runs import aligned, plain, say, write_json
+from landscape.cli.runs import aligned, check_file, plain, say, write_json
 from landscape.curvature import CurvatureOptions, CurvatureReport, curvature_study
 from landscape.engine import choose_engine
 from landscape.errors import UserError
@@ -33,7 +34,8 @@ class RecordOptions:
 
 def curvature(problem: ProblemOptions, study: CurvatureOptions, engine: EngineOptions, record: RecordOptions) -> None:
     """Measure the curvature of the loss over scales and weights, and where its quadratic model predicts the surface."""
-    check_record_file(record)
+    if record.out is not None:
+        check_file(Path(record.out))
     _, words = choose_engine(engine.engine, engine.device)
     ingredients = gather(with_loss(problem, study.loss))
     say(f"curvature of {study.loss} on {len(ingredients.images)} images, {words}")
@@ -51,7 +53,7 @@ def curvature_lines(report: CurvatureReport) -> list[str]:
     for each in report.curvatures:
         ends = (each.largest[0], each.smallest[0], each.trace, each.trace_error)
         name = f"{each.network} network, {each.kind} over {each.over}"
-        rows.append([name, *(f"{value:.3g}" for value in ends), str(each.dimension)])
+        rows.append([name, *("-" if math.isnan(value) else f"{value:.3g}" for value in ends), str(each.dimension)])
     lines = aligned(rows)
     if report.fits:
         radii = [f"{radius:.2g}" for radius in report.fits[0].radii]
@@ -83,16 +85,6 @@ def with_loss(problem: ProblemOptions, loss: str) -> ProblemOptions:
     return problem if loss in names else replace(problem, losses=",".join((*names, loss)))
 
 
-def check_record_file(record: RecordOptions) -> None:
-    """Make sure, before long work, that the record can be written.
-
-    Raises:
-        UserError: Its folder is not there.
-    """
-    if record.out is not None and not Path(record.out).resolve().parent.is_dir():
-        raise UserError(f"--out {record.out}: its folder does not exist; make it or choose another")
-
-
 def tell(report: Any, record: RecordOptions, lines: Any) -> None:
     """Write and print a report.
 
@@ -100,13 +92,14 @@ def tell(report: Any, record: RecordOptions, lines: Any) -> None:
         UserError: The file cannot be written.
     """
     found: Mapping[str, Any] = report.to_dict()
-    if record.out is not None:
-        try:
+    try:
+        if record.out is not None:
             Path(record.out).write_text(json.dumps(plain(found), indent=1, allow_nan=False, default=str) + "\n")
-        except OSError as error:
-            raise UserError(f"cannot write {record.out}: {error.strerror}; choose another --out") from error
-    if record.json:
-        write_json(found)
-        return
-    print("\n".join(lines(report)))
-    sys.stdout.flush()
+    except OSError as error:
+        raise UserError(f"cannot write {record.out}: {error.strerror}; choose another --out") from error
+    finally:  # what took long is printed also where it cannot be written
+        if record.json:
+            write_json(found)
+        else:
+            print("\n".join(lines(report)))
+        sys.stdout.flush()

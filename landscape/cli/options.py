@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
@@ -92,6 +93,9 @@ def takes_options(function: Command, defaults: dict[str, Any] | None = None) -> 
             parameters.setdefault(each.name, each)
 
     def run(*args: Any, **values: Any) -> None:
+        values = {name: _expanded(value) for name, value in values.items()}
+        if values.get("out") == "":
+            raise UserError("--out is empty; give a name")
         built = {name: _build(kind, {f.name: values[f.name] for f in fields(kind)}) for name, kind in groups.items()}
         own = {name: value for name, value in values.items() if name in hints and name not in groups}
         function(*args, **own, **built)
@@ -101,6 +105,13 @@ def takes_options(function: Command, defaults: dict[str, Any] | None = None) -> 
     run.__annotations__ = {p.name: p.annotation for p in ordered}
     run.__doc__, run.__name__, run.__module__ = function.__doc__, function.__name__, function.__module__
     return run
+
+
+def _expanded(value: Any) -> Any:
+    """The value; a leading ``~`` is the home folder also in ``--out=~/x``, where the shell leaves it as it is."""
+    if isinstance(value, list):
+        return [_expanded(each) for each in value]
+    return os.path.expanduser(value) if isinstance(value, str) else value
 
 
 def attribute_help(kind: type) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.cli.options import progress_bar
-from landscape.cli.runs import aligned, say, write_json
+from landscape.cli.runs import aligned, check_file, say, write_json
 from landscape.errors import UserError
 from landscape.progress import Progress, silent
 from landscape.quant.calibrate import passes_over_images, quantize_network
@@ -39,7 +39,11 @@ class QuantizeOptions:
 def quantize(problem: ProblemOptions, options: QuantizeOptions) -> None:
     """Calibrate a network and save its scales and zero points; scan --quantized FILE then uses them."""
     path = Path(options.out)
-    _check_new_file(path, options.overwrite)
+    check_file(path)
+    if not os.access(path.absolute().parent, os.W_OK | os.X_OK):  # also for a file that is there: it is replaced
+        raise UserError(f"{path.absolute().parent} is read-only: make it writable or choose another --out")
+    if path.exists() and not options.overwrite:
+        raise UserError(f"{path} is there already; choose another --out, or add --overwrite")
     ingredients = calibration_ingredients(problem)
     say(f"quantizing {problem.model} at {ingredients.scheme().bits} on {problem.calib_images} calibration images")
     start = time.perf_counter()
@@ -80,19 +84,6 @@ def about(ingredients: Ingredients) -> dict[str, Any]:
     options = ingredients.options
     settings = {"preset": options.preset, "bits": ingredients.scheme().bits, "seed": options.seed}
     return provenance(ingredients.model, ingredients.calibration, settings)
-
-
-def _check_new_file(path: Path, overwrite: bool) -> None:
-    """Find out before the long work what would stop the file from being written."""
-    folder = path.absolute().parent
-    if path.is_dir():
-        raise UserError(f"--out {path} is a folder; give the name of a file, such as {path / 'w4a8.safetensors'}")
-    if path.exists() and not overwrite:
-        raise UserError(f"{path} is there already; choose another --out, or add --overwrite")
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder} for --out; make it first")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"{folder} is read-only: make it writable or choose another --out")
 
 
 def _record(path: Path, ingredients: Ingredients, summary: NetworkSummary, seconds: float) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
-from landscape.cli.curvature import RecordOptions, check_record_file, tell, with_loss
+from landscape.cli.curvature import RecordOptions, tell, with_loss
 from landscape.cli.options import EngineOptions, progress_bar
-from landscape.cli.runs import aligned, say
+from landscape.cli.runs import aligned, check_file, say
 from landscape.engine import choose_engine
 from landscape.errors import UserError
 from landscape.reliability import ReliabilityOptions, ReliabilityReport, reliability_study
@@ -37,7 +38,8 @@ def reliability(
     record: RecordOptions,
 ) -> None:
     """Compare gradient estimates with real changes of the loss, and follow them downhill on search and test images."""
-    check_record_file(record)
+    if record.out is not None:
+        check_file(Path(record.out))
     _, words = choose_engine(engine.engine, engine.device)
     ingredients = gather(with_loss(problem, study.loss))
     images = search_images(ingredients, gradients.search_images)

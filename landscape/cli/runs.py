@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self, TextIO
 
+from landscape.cli.options import RunOptions
 from landscape.errors import UserError
 from landscape.store import RunStore
 from landscape.store.folder import NOTHING_STORED, make_folder, user_errors
@@ -19,9 +23,60 @@ RUNS = Path("runs")
 """Where runs go that have no folder of their own."""
 
 
+class Interrupted(Exception):  # noqa: N818 (no error, but the user's wish)
+    """Ctrl-C, where the message says how to go on."""
+
+
 def say(message: str) -> None:
-    """A message to the user, on standard error."""
-    print(message, file=sys.stderr, flush=True)
+    """A message to the user, on standard error; the work goes on also where it cannot be written."""
+    try:
+        print(message, file=sys.stderr, flush=True)
+    except OSError:
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Send a stream that cannot be written nowhere; else Python fails on what it still holds, when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class RunFolder:
+    """The folder of a command's run; around all of the command's work.
+
+    After Ctrl-C it says how to go on, and whatever goes wrong, it leaves no empty folder behind.
+    """
+
+    def __init__(self, run: RunOptions) -> None:
+        self._run = run
+        self._folder = Path(run.out) if run.out else None
+        self._made: list[Path] = []
+
+    def claim(self, stem: str) -> Path:
+        """The folder: ``--out``, or one below runs/. It is made, unless it holds the run to be continued.
+
+        Raises:
+            UserError: It cannot be used.
+        """
+        folder = self._folder = self._folder or new_folder(stem)
+        if not (self._run.resume and RunStore.exists(folder)):
+            with user_errors(folder, NOTHING_STORED):
+                self._made = [part for part in (folder, *folder.parents) if not part.exists()]
+            check_new_folder(folder)
+        return folder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._folder is not None and RunStore.exists(self._folder):
+            if isinstance(error, KeyboardInterrupt):
+                raise Interrupted("what is stored is safe: continue with --resume") from error
+            return
+        with suppress(OSError):  # one that is not empty stays
+            for folder in self._made:
+                folder.rmdir()
 
 
 def new_folder(stem: str) -> Path:
@@ -45,6 +100,21 @@ def check_new_folder(folder: Path) -> None:
             raise UserError(f"{folder} is read-only: make it writable or choose another --out")
 
 
+def check_file(path: Path, option: str = "--out") -> None:
+    """Make sure, before long work, that a file can be written.
+
+    Raises:
+        UserError: It cannot.
+    """
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise UserError(f"{option} {path} is a folder; give the name of a file")
+    if not folder.is_dir():
+        raise UserError(f"{option} {path}: the folder {folder} does not exist; make it or choose another")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise UserError(f"{option} {path} is read-only or lies in a read-only folder; choose another")
+
+
 def write_json(record: Mapping[str, Any]) -> None:
     """One JSON object on standard output; what is no finite number is null."""
     print(json.dumps(plain(record), indent=2, allow_nan=False, default=str))
@@ -61,7 +131,31 @@ def plain(value: Any) -> Any:
     return value
 
 
-def summary_record(store: RunStore, surface: Surface, files: Sequence[Path] = ()) -> dict[str, Any]:
+def save_pictures(surface: Surface, folder: Path, found: Any = None) -> list[str]:
+    """Write surface.png and surface.html into a run's folder.
+
+    Args:
+        surface: What is drawn.
+        folder: Of the run.
+        found: See `landscape.plots.surface_info`.
+
+    Raises:
+        UserError: They cannot be written.
+    """
+    from landscape.plots import save_surface, surface_info  # matplotlib and plotly, only where something is drawn
+
+    try:
+        files = save_surface(surface_info(surface, surface.names, found=found), folder)
+    except UserError as error:
+        if getattr(error.__cause__, "errno", None) not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise UserError(
+            f"{folder} is read-only, so it gets no pictures; draw them elsewhere: landscape plot {folder} --out FOLDER"
+        ) from error
+    return [str(file) for file in files]
+
+
+def summary_record(store: RunStore, surface: Surface, files: Sequence[str] = ()) -> dict[str, Any]:
     """A scan in one plain record, for ``--json``."""
     settings = store.settings
     done = int(surface.computed.sum())
@@ -83,7 +177,7 @@ def summary_record(store: RunStore, surface: Surface, files: Sequence[Path] = ()
         "spread": {name: surface.spread(name) for name in surface.values if done},
         "seconds": seconds,
         "images_per_second": done * int(settings["images"]) / seconds if seconds else 0.0,
-        "files": [str(file) for file in files],
+        "files": list(files),
     }
 
 

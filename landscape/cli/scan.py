@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import torch
 
 from landscape.cli.options import EngineOptions, RunOptions, progress_bar
-from landscape.cli.runs import check_new_folder, new_folder, say, summary_lines, summary_record, write_json
+from landscape.cli.runs import RunFolder, save_pictures, say, summary_lines, summary_record, write_json
 from landscape.engine import choose_engine
 from landscape.scan import ScanOptions, continue_scan, load_surface, open_run, run_settings, scan_directions
 from landscape.setup import PLACES, Ingredients, ProblemOptions, build, gather
@@ -19,21 +18,19 @@ from landscape.surface import Surface
 def scan(problem: ProblemOptions, grid: ScanOptions, engine: EngineOptions, run: RunOptions) -> None:
     """Scan the landscape of a quantized network over its scales; writes a run folder with surface.png and .html."""
     choose_engine(engine.engine, engine.device)
-    ingredients = gather(problem)
-    folder = Path(run.out) if run.out else new_folder(_stem(ingredients, grid))
-    settings = run_settings(ingredients.description(), grid)
-    if run.resume and RunStore.exists(folder):
-        with RunStore.open(folder) as store:
-            store.check_settings(settings, PLACES)
-            finished = store.status == "finished"
-    else:
-        check_new_folder(folder)
+    with RunFolder(run) as place:
+        ingredients = gather(problem)
+        folder = place.claim(_stem(ingredients, grid))
         finished = False
-    if finished:
-        say(f"the run in {folder} is finished already: nothing to do")
-    else:
-        _compute(ingredients, grid, engine, run, folder)
-    _tell(load_surface(folder), folder, run.json)
+        if run.resume and RunStore.exists(folder):
+            with RunStore.open(folder) as store:
+                store.check_settings(run_settings(ingredients.description(), grid), PLACES)
+                finished = store.status == "finished"
+        if finished:
+            say(f"the run in {folder} is finished already: nothing to do")
+        else:
+            _compute(ingredients, grid, engine, run, folder)
+        _tell(load_surface(folder), folder, run.json)
 
 
 def _compute(ingredients: Ingredients, grid: ScanOptions, engine: EngineOptions, run: RunOptions, folder: Path) -> None:
@@ -52,22 +49,19 @@ def _compute(ingredients: Ingredients, grid: ScanOptions, engine: EngineOptions,
 
 
 def _tell(surface: Surface, folder: Path, as_json: bool) -> None:
-    from landscape.plots import save_surface, surface_info  # matplotlib and plotly, only where something is drawn
     from landscape.roughness import jaggedness_of_values, verdict_lines
 
     found = jaggedness_of_values(surface)
-    files = save_surface(surface_info(surface, surface.names, found=found), folder)
     with RunStore.open(folder) as store:
-        record = summary_record(store, surface, files)
+        record = summary_record(store, surface)
     record["jaggedness"] = {name: {"unknown": e} if isinstance(e, str) else e.to_dict() for name, e in found.items()}
+    if not as_json:
+        print("\n".join([*summary_lines(surface), "", *verdict_lines(found)]), flush=True)
+    record["files"] = save_pictures(surface, folder, found)
     if as_json:
         write_json(record)
         return
-    for line in summary_lines(surface):
-        print(line)
-    print("\n" + "\n".join(verdict_lines(found)))
-    print(f"\n{record['images_per_second']:.0f} images/s; pictures: {', '.join(str(file) for file in files)}")
-    sys.stdout.flush()
+    print(f"\n{record['images_per_second']:.0f} images/s; pictures: {', '.join(record['files'])}")
 
 
 def _stem(ingredients: Ingredients, grid: ScanOptions) -> str:

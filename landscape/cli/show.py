@@ -70,7 +70,8 @@ def _layers(store: RunStore) -> list[dict[str, Any]]:
 
 def _lines(store: RunStore, record: dict[str, Any], layers: bool) -> list[str]:
     settings = store.settings
-    lines = [f"{record['kind']} in {record['run']}: {record['status']}"]
+    kind = "compare" if len(settings.get("methods") or []) > 1 else record["kind"]  # both store their runs as optimize
+    lines = [f"{kind} in {record['run']}: {record['status']}"]
     if "done" in record:
         lines[0] += f", {record['done']} of {record['points']} points"
     hidden = ("preset", "bits") if settings.get("quantized") else ()  # the file decides them

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from landscape.cli.runs import say
+from landscape.cli.runs import check_file, say
 from landscape.scan import load_surface
 
 
@@ -15,6 +16,8 @@ def table(
     csv: Annotated[str | None, typer.Option("--csv", help="File to write; standard output without it.")] = None,
 ) -> None:
     """Write a scan as CSV: alpha, beta, and every value (loss, top1, infonce, flip_rate), one row a point."""
+    if csv is not None:
+        check_file(Path(csv), "--csv")
     surface = load_surface(run)
     if csv is None:
         print(surface.to_dataframe().to_csv(index=False), end="")

@@ -70,8 +70,18 @@ class CurvatureOptions:
         _parts(self.networks, NETWORKS, "--networks")
         if self.dtype not in DTYPES:
             raise UserError(f"--dtype {self.dtype!r} is unknown; give one of {', '.join(DTYPES)}")
-        if min(self.eigenvalues, self.steps, self.probes) < 1:
-            raise UserError("--eigenvalues, --steps and --probes must be positive")
+        for name in ("eigenvalues", "steps", "probes"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} {getattr(self, name)} is not possible; give at least 1")
+        if self.steps < 2 * self.eigenvalues:  # a step gives one value: the two ends would share some
+            raise UserError(
+                f"--steps {self.steps} cannot give {self.eigenvalues} eigenvalues from each end; "
+                f"give --steps {2 * self.eigenvalues} or more, or fewer --eigenvalues"
+            )
+        if self.smallest > self.largest:
+            raise UserError(f"--smallest {self.smallest:g} is above --largest {self.largest:g}; exchange them")
+        if not self.level <= 1:
+            raise UserError(f"--level {self.level:g} is not possible; R^2 is at most 1")
         if self.trace_products not in (0, *range(3, 10**6)):
             raise UserError(f"--trace-products {self.trace_products} is not possible; give 0, or at least 3")
         if self.lines:

@@ -98,6 +98,9 @@ def save_report(
     path = Path(out)
     if path.is_dir():
         raise UserError(f"--out {out} is a folder; give a file, such as {path / 'report.html'}")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir():
+        raise UserError(f"--out {out}: {parent} is a file, expected a folder; choose another --out")
     page = build_report(runs, options, command, progress)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import pytest
 import typer
@@ -113,7 +116,57 @@ def test_ctrl_c_is_told_in_one_line(capsys: pytest.CaptureFixture[str], monkeypa
 
     monkeypatch.setattr("landscape.cli.models.list_models", interrupted)
     assert main(["models"]) == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert capsys.readouterr().err == "\ninterrupted; nothing was stored\n"  # and so no advice to resume it
+
+
+def test_a_tilde_is_the_home_folder_and_an_empty_out_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run_options("--name=~/x")[1].name == f"{tmp_path}/x"
+    assert main(["show", "~/run"]) == 2
+    assert f"there is no run in {tmp_path}/run" in capsys.readouterr().err
+    for command in (["scan"], ["plot", "run"], ["report", "run"]):
+        assert main([*command, "--out", ""]) == 2
+        assert capsys.readouterr().err == "error: --out is empty; give a name\n"
+
+
+def broken_pipe() -> IO[str]:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return open(writer, "w")
+
+
+def full_disk() -> IO[str]:
+    return open("/dev/full", "w", buffering=1)
+
+
+@pytest.mark.parametrize("arguments", [["engines"], ["--help"]])
+def test_output_that_nobody_can_read_is_no_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # what Python makes of >&-
+    assert main(arguments) == 0
+    with broken_pipe() as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert main(arguments) == 0
+    assert capsys.readouterr().err == ""
+    with full_disk() as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(arguments) == 2
+    assert capsys.readouterr().err == "error: cannot write the output: No space left on device; send it elsewhere\n"
+
+
+def test_messages_that_nobody_can_read_stop_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(["scna"]) == 2
+    assert capsys.readouterr().out == ""
+    for stream in (broken_pipe(), full_disk()):
+        with stream:  # closing fails where something is left to write
+            monkeypatch.setattr(sys, "stderr", stream)
+            assert main(["scna"]) == 2
 
 
 def test_a_broken_command_of_another_package_harms_no_other(

@@ -122,7 +122,7 @@ def test_places_that_cannot_be_written_are_found_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "is a folder" in refusal(capsys, "quantize", "--out", str(tmp_path))
-    assert "no folder" in refusal(capsys, "quantize", "--out", str(tmp_path / "nowhere" / "q"))
+    assert "does not exist" in refusal(capsys, "quantize", "--out", str(tmp_path / "nowhere" / "q"))
     if os.geteuid() != 0:  # root may write anywhere
         (tmp_path / "locked").mkdir(mode=0o500)
         assert "read-only" in refusal(capsys, "quantize", "--out", str(tmp_path / "locked" / "q"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -18,6 +19,7 @@ import torch
 from PIL import Image
 
 from landscape.cli import main
+from landscape.errors import UserError
 from landscape.models import load_model
 from landscape.store import RunStore
 
@@ -152,6 +154,46 @@ def test_a_run_continues_when_the_same_weights_lie_elsewhere(
     assert "finished already" in capsys.readouterr().err
 
 
+def test_the_table_is_printed_also_where_no_pictures_can_be_written(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:  # root, who runs some of these tests, may write anywhere
+        raise UserError("cannot write") from PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("landscape.plots.save_surface", refused)
+    assert main(["scan", "--block", "5", "--dims", "1", "--out", str(finished), "--resume", *QUICK]) == 2
+    written = capsys.readouterr()
+    assert "best by loss" in written.out
+    assert f"draw them elsewhere: landscape plot {finished} --out FOLDER" in written.err
+
+
+@pytest.mark.parametrize(
+    ("command", "work"), [("scan", "landscape.cli.scan.build"), ("compare", "evolq.cli.build_study")]
+)
+def test_ctrl_c_before_anything_is_stored_leaves_nothing_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, work: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(work, interrupted)
+    for out in ([], ["--out", "a/run"]):
+        assert main([command, "--block", "5", "--images", "5", "--calib-images", "5", *out]) == 130
+        assert capsys.readouterr().err.endswith("\ninterrupted; nothing was stored\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_in_a_run_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landscape.cli.scan.continue_scan", interrupted)
+    assert main(["scan", "--block", "5", "--out", str(tmp_path / "run"), *QUICK]) == 130
+    assert capsys.readouterr().err.endswith("\ninterrupted; what is stored is safe: continue with --resume\n")
+    assert RunStore.exists(tmp_path / "run")
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 # ---- bad input: one line, exit code 2, before any long work ------------------------------------------------------
 
 
@@ -240,6 +282,26 @@ def test_an_out_that_is_a_file_is_refused(tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "run").write_text("")
     assert main(["scan", "--block", "5", "--out", str(tmp_path / "run"), *QUICK]) == 2
     assert "is a file" in capsys.readouterr().err
+
+
+def test_a_table_or_report_below_a_file_is_refused(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    assert main(["table", str(finished), "--csv", str(file / "t.csv")]) == 2
+    assert f"the folder {file} does not exist" in capsys.readouterr().err
+    assert main(["report", str(finished), "--out", str(file / "a" / "r.html")]) == 2
+    assert f"{file} is a file, expected a folder" in capsys.readouterr().err
+
+
+def test_show_says_whether_a_run_is_of_optimize_or_of_compare(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for methods, kind in ((["random"], "optimize"), (["random", "adam"], "compare")):
+        RunStore.create(tmp_path / kind, {"kind": "optimize", "methods": methods}).close()
+        assert main(["show", str(tmp_path / kind)]) == 0
+        assert capsys.readouterr().out.startswith(f"{kind} in ")
 
 
 def test_show_and_table_of_no_run_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

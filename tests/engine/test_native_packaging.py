@@ -93,7 +93,7 @@ def test_a_cache_folder_that_is_no_absolute_path_is_ignored(monkeypatch: pytest.
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel, built from a copy of what belongs into it."""
     source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "landscape_program.py"):
         shutil.copy(ROOT / name, source)
     for package in ("landscape", "evolq"):
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -113,7 +113,7 @@ def test_a_wheel_holds_every_source_of_the_kernels_and_all_that_the_packages_rea
     files = (path for package in ("landscape", "evolq") for path in (ROOT / package).rglob("*"))
     wanted = {path.relative_to(ROOT).as_posix() for path in files if path.suffix in PACKAGED}
     assert {f"landscape/engine/native/{path.name}" for path in build.SOURCES} <= wanted
-    assert wanted <= held
+    assert wanted | {"landscape_program.py"} <= held
 
 
 @pytest.mark.slow
