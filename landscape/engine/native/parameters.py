@@ -210,12 +210,12 @@ def log_softmax(table: SoftmaxTable, bits: int) -> tuple[Held, ActivationQuantiz
     codes = exponent - 1 + (mantissa >= 0.75).to(torch.int32)
     span = int((codes <= smallest).nonzero().max()) + 1
     out = ActivationQuantizer(8, torch.tensor(2.0**-smallest, dtype=torch.float64), torch.zeros(()).double())
-    quantizer, nothing = activation_struct(out), units.float()
+    quantizer, inverse = activation_struct(out), (1.0 / units.double()).float()
     struct = Softmax(
-        address(planes), address(units), address(nothing), struct_at(quantizer), span, math.inf, False,
+        address(planes), address(units), address(inverse), struct_at(quantizer), span, math.inf, False,
         (ctypes.c_int32 * 16)(), True, smallest,
     )  # fmt: skip
-    return Held(struct, (planes, units, nothing, quantizer)), out
+    return Held(struct, (planes, units, inverse, quantizer)), out
 
 
 def attention_struct(

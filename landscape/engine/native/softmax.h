@@ -18,7 +18,7 @@ constexpr int CODES = 256;
 struct Softmax {
     const uint8_t *planes;  // (PLANES, 256): bytes of the terms
     const int64_t *units;   // (256): the terms, in units of 2^-40
-    const float *terms;     // (256)
+    const float *terms;     // (256); of Log-Int-Softmax 1 / units
     const Quantizer *quantizer;
     int32_t span;  // distances from here on give the code of zero
     float tolerance;
@@ -53,19 +53,40 @@ inline void codes_of_distances(const Softmax &s, int64_t sum, uint8_t *codes) {
     }
 }
 
-// Powers of two of Log-Int-Softmax by distance, in bytes; both hold zeros from `span` on already.
+// The power of two of Log-Int-Softmax for a term: its code is the logarithm of the rounded ratio, rounded up from 1.5 2^f.
+inline int32_t power_exactly(const Softmax &s, double total, Index distance) {
+    const double ratio = std::nearbyint(total / static_cast<double>(s.units[distance]));
+    int exponent;
+    const double mantissa = std::frexp(ratio, &exponent);
+    const int code = exponent - 1 + (mantissa >= 0.75 ? 1 : 0);
+    return code <= s.smallest ? 1 << (s.smallest - code) : 0;
+}
+
+// All of them by distance, in bytes; both tables hold zeros from `span` (padded) on already.
+//
+// With z = ratio + 1/2 the code goes up where z is 2 or 1.5 2^f, f > 0: z's exponent and the first bit of its fraction
+// decide it. z carries four roundings, 4 units of its last place; nearer to where those bits change, float64 decides.
 inline void powers_of_distances(const Softmax &s, int64_t sum, uint8_t *__restrict low, uint8_t *__restrict high) {
-    constexpr double rounder = 6755399441055744.0;  // 1.5 2^52: rounds half to even
-    const double total = static_cast<double>(sum);
-    for (Index d = 0; d < s.span; ++d) {
-        double ratio = total / static_cast<double>(s.units[d]);
-        ratio = ratio < 0x1p40 ? ratio : 0x1p40;
-        ratio = (ratio + rounder) - rounder;
-        int64_t bits;
-        std::memcpy(&bits, &ratio, sizeof bits);
-        const int64_t code = (bits >> 52) - 1023 + ((bits >> 51) & 1);  // the logarithm, rounded up from 1.5 2^f on
-        const int64_t power = code <= s.smallest ? int64_t{1} << ((s.smallest - code) & 63) : 0;
-        low[d] = static_cast<uint8_t>(power), high[d] = static_cast<uint8_t>(power >> 8);
+    constexpr int32_t ulps = 8, first_bit = 22;
+    const float total = static_cast<float>(sum);
+    for (Index d = 0; d < s.span; d += WIDE) {
+        int32_t near = 0;
+        for (Index i = d; i < d + WIDE; ++i) {
+            const float z = total * s.terms[i] + 0.5f;
+            int32_t bits;
+            std::memcpy(&bits, &z, sizeof bits);
+            const int32_t halves = (bits >> first_bit) - 254;
+            const int32_t code = z < 2.0f ? 0 : (halves >> 1) + (halves & 1);
+            const int32_t shift = s.smallest - code;
+            const int32_t power = shift >= 0 ? 1 << (shift & 31) : 0;
+            near |= ((bits + ulps) & ((1 << first_bit) - 1)) < 2 * ulps ? 1 : 0;
+            low[i] = static_cast<uint8_t>(power), high[i] = static_cast<uint8_t>(power >> 8);
+        }
+        if (near != 0)
+            for (Index i = d; i < d + WIDE; ++i) {
+                const int32_t power = power_exactly(s, static_cast<double>(sum), i);
+                low[i] = static_cast<uint8_t>(power), high[i] = static_cast<uint8_t>(power >> 8);
+            }
     }
 }
 
