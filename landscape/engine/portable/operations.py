@@ -23,12 +23,12 @@ from landscape.quant.layer_norm import layer_norm as exact_layer_norm
 from landscape.quant.qparams import CodeRange
 from landscape.quant.softmax import MAX_TOKENS, SoftmaxTable, log_int_constants, log_int_softmax, uniform_softmax
 
-_product = compiled(float32.product)
+_product = compiled(float32.product, one_loop=True)
 _product_rows = compiled(float64.product)
 _total = compiled(float64.total)
 _gated = compiled(float64.gated)
 _requantized = compiled(float64.requantized)
-_layer_norm = compiled(float64.layer_norm)
+_layer_norm = compiled(float64.layer_norm, one_loop=True)
 _integer_layer_norm = compiled(float64.integer_layer_norm)
 _softmax = compiled(float32.softmax)
 _log_softmax = compiled(float32.log_softmax)
