@@ -38,7 +38,7 @@ def _moved(network: QuantizedNetwork, seed: int) -> QuantizedNetwork:
     return network.with_scales({n: network.scale(n) * torch.exp(size * noise[n]) for n in names})
 
 
-def _deit_tiny(shared_data: Path, bits: str, images: int) -> Problem:
+def _deit_tiny(shared_data: Path, bits: str, images: int, preset: str = "default") -> Problem:
     """The real network on some validation images."""
     return load_problem(
         model="deit_tiny_patch16_224",
@@ -46,6 +46,7 @@ def _deit_tiny(shared_data: Path, bits: str, images: int) -> Problem:
         data=str(shared_data / "imagenet-mini"),
         resize="none",
         crop=224,
+        preset=preset,
         bits=bits,
         block=BLOCK,
         images=images,
@@ -73,9 +74,10 @@ def test_no_code_of_deit_tiny_differs_at_fifty_points(bits: str, shared_data: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("preset", ["default", "fq-vit", "fq-vit++", "evolq-script"])
 @pytest.mark.parametrize("bits", ["w8a8", "w4a8", "w3a8"])
-def test_all_codes_inside_deit_tiny_are_those_of_the_reference(bits: str, shared_data: Path) -> None:
-    problem = _deit_tiny(shared_data, bits, 1)
+def test_all_codes_inside_deit_tiny_are_those_of_the_reference(bits: str, preset: str, shared_data: Path) -> None:
+    problem = _deit_tiny(shared_data, bits, 1, preset)
     network = problem.network
     names = sorted(network.activations)
     found = {
