@@ -181,9 +181,8 @@ def norm_struct(node: Node, x: ActivationQuantizer, out: ActivationQuantizer, in
 def softmax_struct(table: SoftmaxTable, out: ActivationQuantizer) -> Held:
     """Uniform softmax of 8-bit codes."""
     quantizer = activation_struct(out)
-    distances = torch.arange(256).clamp(max=table.terms.numel() - 1)
-    terms, units = table.terms[distances].contiguous(), table.units[distances].contiguous()
-    planes = torch.stack([(units >> (8 * plane)) & 255 for plane in range(6)]).to(torch.uint8).contiguous()
+    terms = table.terms[_distances(table)].contiguous()
+    units, planes = _units(table)
     # With a sum of terms from 2^i on, p / scale <= term / 2^i / scale; below 0.49 it rounds to the code of zero.
     reaches = [int((terms / 2.0**i / out.scale > 0.49).sum()) for i in range(16)]
     floats = terms.float()
@@ -195,6 +194,17 @@ def softmax_struct(table: SoftmaxTable, out: ActivationQuantizer) -> Held:
     return Held(struct, (planes, units, floats, quantizer))
 
 
+def _distances(table: SoftmaxTable) -> Tensor:
+    """Places in the table of the distances between 8-bit codes."""
+    return torch.arange(256).clamp(max=table.terms.numel() - 1)
+
+
+def _units(table: SoftmaxTable) -> tuple[Tensor, Tensor]:
+    """Terms by distance as integers, int64, and their bytes: uint8 (6, 256)."""
+    units = table.units[_distances(table)].contiguous()
+    return units, torch.stack([(units >> (8 * plane)) & 255 for plane in range(6)]).to(torch.uint8).contiguous()
+
+
 LARGEST_POWER = 15
 """Of Log-Int-Softmax: powers of two in two bytes."""
 
@@ -202,9 +212,7 @@ LARGEST_POWER = 15
 def log_softmax(table: SoftmaxTable, bits: int) -> tuple[Held, ActivationQuantizer]:
     """Log-Int-Softmax of 8-bit codes, and what its powers of two mean as codes: multiples of the smallest."""
     smallest = CodeRange(bits).qmax
-    distances = torch.arange(256).clamp(max=table.terms.numel() - 1)
-    units = table.units[distances].contiguous()
-    planes = torch.stack([(units >> (8 * plane)) & 255 for plane in range(6)]).to(torch.uint8).contiguous()
+    units, planes = _units(table)
     # The sum is the largest term at least; where even then the code is that of zero, it always is.
     mantissa, exponent = torch.frexp(torch.round(units[0].double() / units.double()))
     codes = exponent - 1 + (mantissa >= 0.75).to(torch.int32)

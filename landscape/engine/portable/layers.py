@@ -11,7 +11,7 @@ from torch.nn import functional
 from landscape.engine.portable import float32, float64
 from landscape.engine.portable.activations import FAST
 from landscape.engine.portable.compiling import compiled
-from landscape.engine.portable.products import UNSIGNED, PackedWeight, multiply
+from landscape.engine.portable.products import UNSIGNED, PackedWeight, exact_float, multiply
 from landscape.engine.portable.target import FEW, Target, settle
 from landscape.engine.portable.values import Bytes
 from landscape.graph import Node
@@ -268,7 +268,8 @@ def depthwise_sums(node: Node, layer: Layer, x: Bytes) -> Tensor:
     codes, weight = _padded(x, *a["padding"]), layer.weight.matrix
     sums = _depthwise(codes, weight, (height, width), kernel, stride, dilation)
     if sums is None:
-        exact = torch.float32 if codes.device.type == "cpu" else torch.float64  # GPUs may take smaller formats
+        # GPUs take smaller formats for convolutions, unless told otherwise.
+        exact = exact_float(255.0**2 * weight.shape[0]) if codes.device.type == "cpu" else torch.float64
         images, filters = codes.permute(0, 3, 1, 2).to(exact), weight.T.reshape(-1, 1, *kernel).to(exact)
         found = functional.conv2d(images, filters, None, stride, 0, dilation, len(filters))
         sums = found.permute(0, 2, 3, 1).to(torch.int32)
