@@ -24,7 +24,6 @@ from landscape.engine.portable.layers import (
     shaped,
     sums_of,
 )
-from landscape.engine.portable.memory import keep_memory
 from landscape.engine.portable.products import (
     LARGEST_DEPTH,
     LARGEST_NARROW,
@@ -68,7 +67,6 @@ class Portable(Reference):
             network = on_device(network, device, known)
         super().__init__(network, sibling)
         self._operations["unary"] = lambda node, values: _function(node)(values[0])
-        keep_memory()
         self._way = fastest(device)
         self._packed: dict[str, PackedWeight] = {}
         self._epilogues: dict[tuple[str, float, int], Epilogue | ActivationEpilogue] = {}
