@@ -7,7 +7,8 @@
 
 namespace native {
 
-// quantize(a b) of some matrices, or quantize(f(a b)) with an activation function. b's codes lie side by side along the depth, or along the outputs (`columns`).
+// quantize(a b) of some matrices, or quantize(f(a b)) with an activation function. b's codes lie side by side along the
+// depth, or along the outputs (`columns`).
 struct Matrices {
     Product product;
     Index count, rows;

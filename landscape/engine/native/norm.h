@@ -1,4 +1,4 @@
-// LayerNorm of integers from exact sums, float; see landscape.quant.layer_norm for the definition.
+// Float LayerNorm of integers from exact sums; see landscape.quant.layer_norm for the definition.
 
 #pragma once
 

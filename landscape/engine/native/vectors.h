@@ -126,8 +126,7 @@ inline Floats larger_magnitude(Floats a, Floats b) {
     a = a > 0.0f ? a : -a, b = b > 0.0f ? b : -b;
     return a > b ? a : b;
 }
-inline uint32_t beyond(Floats x, Floats limit) {
-    const Ints far = (x > limit) | (-x > limit);
+inline uint32_t bits_where(Ints far) {
     int32_t any = 0;
     for (int i = 0; i < LANES; ++i) any |= far[i];
     uint32_t bits = 0;
@@ -135,14 +134,11 @@ inline uint32_t beyond(Floats x, Floats limit) {
         for (int i = 0; i < LANES; ++i) bits |= far[i] != 0 ? 1u << i : 0u;
     return bits;
 }
+inline uint32_t beyond(Floats x, Floats limit) {
+    return bits_where((x > limit) | (-x > limit));
+}
 inline uint32_t outside(Ints x, int32_t low, int32_t high) {
-    const Ints far = (x < low) | (x > high);
-    int32_t any = 0;
-    for (int i = 0; i < LANES; ++i) any |= far[i];
-    uint32_t bits = 0;
-    if (any != 0)
-        for (int i = 0; i < LANES; ++i) bits |= far[i] != 0 ? 1u << i : 0u;
-    return bits;
+    return bits_where((x < low) | (x > high));
 }
 inline Ints bits_of(Floats x) { return (Ints)x; }
 inline Floats floats_of_bits(Ints x) { return (Floats)x; }

@@ -252,7 +252,7 @@ class Portable(Reference):
         return Pending(x, lambda a, b: a.value() + b.value(), y.with_codes(y.codes.expand_as(x.codes)))
 
     def _activated_product(self, node: Node, activation: Node, a: Bytes, b: Bytes) -> Tensor:
-        sums, gain = operations.integer_product(a, b, self._way), a.scale * b.scale * node.attrs["scale"]
+        sums, gain = operations.product_integers(a, b, self._way), a.scale * b.scale * node.attrs["scale"]
         depth, channels = a.codes.shape[-1], sums.shape[-1]
         key = (node.name, gain, depth)
         if key not in self._epilogues:

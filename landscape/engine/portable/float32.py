@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 
 from landscape.engine.portable.activations import FAST
+from landscape.engine.portable.products import integer_product
 
 UNIT = 2.0**-24
 
@@ -178,11 +179,7 @@ def product(
         error: float32 (): 4 factors.
         highest: float32 ().
     """
-    integers = sums.to(torch.int32)
-    if rows is not None:
-        integers = integers + rows
-    if columns is not None:
-        integers = integers - columns
+    integers = integer_product(sums, rows, columns)
     return _settled(integers.to(torch.float32) * gain + zero, error, highest)
 
 
@@ -264,9 +261,8 @@ def powers(codes: Tensor, smallest: int) -> Tensor:
     """2^(smallest - code), or 0 where the code is larger, in two bytes: uint8 (2, ...), the low ones first."""
     number = ((127 + smallest - codes.to(torch.int32)) << 23).view(torch.float32)
     low = torch.where(number < 256.0, number, 0.0)
-    return torch.stack([torch.where(low < 1.0, 0.0, low), torch.where(number < 256.0, 0.0, number * 2.0**-8)]).to(
-        torch.uint8
-    )
+    high = torch.where(number < 256.0, 0.0, number * 2.0**-8)
+    return torch.stack([torch.where(low < 1.0, 0.0, low), high]).to(torch.uint8)
 
 
 LARGEST_DEPTHWISE = 257

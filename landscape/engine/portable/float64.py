@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from landscape.engine.portable.activations import FAST
+from landscape.engine.portable.products import integer_product
 
 UNIT = 2.0**-53
 
@@ -45,9 +46,14 @@ def nearest_codes(t: Tensor, error: Tensor, lowest: Tensor, highest: Tensor) -> 
     """Codes uint8, and |t - round(t)| + e."""
     nearest = torch.round(t)
     far = (t - nearest).abs() + error
+    return _clamped(nearest, lowest, highest), far
+
+
+def _clamped(nearest: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
+    """Whole numbers as codes uint8."""
     nearest = torch.where(nearest > lowest, nearest, lowest)  # clamp would look for NaN
     nearest = torch.where(nearest < highest, nearest, highest)
-    return nearest.to(torch.float32).to(torch.uint8), far  # straight from float64 to uint8 is slow
+    return nearest.to(torch.float32).to(torch.uint8)  # straight from float64 to uint8 is slow
 
 
 def settled(t: Tensor, error: Tensor, lowest: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,11 +182,7 @@ def product(
         lowest: float64 ().
         highest: float64 ().
     """
-    integers = sums.to(torch.int32)
-    if rows is not None:
-        integers = integers + rows
-    if columns is not None:
-        integers = integers - columns
+    integers = integer_product(sums, rows, columns)
     return settled(integers.to(torch.float64) * gain + zero, error, lowest, highest)
 
 
@@ -331,6 +333,4 @@ def integer_layer_norm(
     of_b = (constant - b).abs() + (bias.abs() + shift.abs()) * power * (_FACTORS * UNIT) + _SLACK
     m = torch.where(m < 255.0, m, 255.0)
     y = torch.round((torch.where(a < 0.0, -m, m) * c.to(torch.float64) + b) / power) + zero
-    y = torch.where(y > lowest, y, lowest)
-    y = torch.where(y < highest, y, highest)
-    return y.to(torch.float32).to(torch.uint8), ~(torch.maximum(of_m, of_b).amax(-1) < 0.5)
+    return _clamped(y, lowest, highest), ~(torch.maximum(of_m, of_b).amax(-1) < 0.5)

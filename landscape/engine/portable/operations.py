@@ -14,7 +14,15 @@ from torch import Tensor
 from landscape.engine.portable import float32, float64
 from landscape.engine.portable.compiling import compiled
 from landscape.engine.portable.float64 import error_bound
-from landscape.engine.portable.products import FLOAT, LARGEST_DEPTH, UNSIGNED, exact_float, less_128, multiply_pairs
+from landscape.engine.portable.products import (
+    FLOAT,
+    LARGEST_DEPTH,
+    UNSIGNED,
+    exact_float,
+    integer_product,
+    less_128,
+    multiply_pairs,
+)
 from landscape.engine.portable.target import FEW, Target, settle
 from landscape.engine.portable.values import Bytes, Powers
 from landscape.engine.values import Codes
@@ -65,9 +73,8 @@ def product(a: Bytes | Powers, b: Bytes, scale: float, target: Target, way: str)
         error = error_bound(gain * (2.0 * largest) + target.zero_point)
         return gain, target.zero_point, error, *target.ends
 
-    fast = _product(sums, rows, columns, *target.once(("product", step), None, parameters))
-    if fast is None:
-        return target.exact(_integers(sums, rows, columns) * step).reshape(*a.codes.shape[:-1], b.codes.shape[-1])
+    def exact(parts: tuple[Tensor, Tensor | None, Tensor | None]) -> Tensor:
+        return target.exact(integer_product(*parts).double() * step)
 
     def of_rows(where: tuple[Tensor, ...]) -> Tensor:
         group, row = where
@@ -79,25 +86,23 @@ def product(a: Bytes | Powers, b: Bytes, scale: float, target: Target, way: str)
         numbers = target.once(("rows of product", step, depth), None, parameters_of_rows)
         settled = _product_rows(*parts, *numbers) if len(group) > FEW else None
         if settled is None:
-            return target.exact(_integers(*parts) * step)
+            return exact(parts)
+        first, second, third = parts
         return settle(
-            settled, lambda which: target.exact(_integers(*(p if p is None else p[which] for p in parts)) * step)
+            settled,
+            lambda which: exact(
+                (first[which], None if second is None else second[which], None if third is None else third[which])
+            ),
         )
 
-    return settle(fast, of_rows).reshape(*a.codes.shape[:-1], b.codes.shape[-1])
+    fast = _product(sums, rows, columns, *target.once(("product", step), None, parameters))
+    codes = exact((sums, rows, columns)) if fast is None else settle(fast, of_rows)
+    return codes.reshape(*a.codes.shape[:-1], b.codes.shape[-1])
 
 
-def integer_product(a: Bytes, b: Bytes, way: str) -> Tensor:
+def product_integers(a: Bytes, b: Bytes, way: str) -> Tensor:
     """Integers of a b: int32 (G, R, C)."""
-    sums, rows, columns = _sums(a, b, way)
-    integers = sums.to(torch.int32) if rows is None else sums.to(torch.int32) + rows
-    return integers if columns is None else integers - columns
-
-
-def _integers(sums: Tensor | None, rows: Tensor | None, columns: Tensor | None) -> Tensor:
-    assert sums is not None
-    integers = sums.double() if rows is None else sums.double() + rows
-    return integers if columns is None else integers - columns
+    return integer_product(*_sums(a, b, way))
 
 
 def _sums(a: Bytes | Powers, b: Bytes, way: str) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -177,8 +182,7 @@ def total(a: Bytes, b: Bytes, target: Target) -> Tensor | None:
         codes = settle(fast, exact)
     if not moved:
         return codes.reshape(a.codes.shape)
-    images, channels, height, width = a.codes.shape
-    return codes.reshape(images, height, width, channels).permute(0, 3, 1, 2)
+    return _as_images(codes, a.codes.shape)
 
 
 def gated(a: Bytes, b: Bytes, target: Target) -> Tensor | None:
@@ -205,8 +209,7 @@ def gated(a: Bytes, b: Bytes, target: Target) -> Tensor | None:
             return target.exact(_value(a, first[image, row]) * _value(b, second.expand_as(first)[image, row]))
 
         codes = settle(fast, exact)
-    images, channels, height, width = a.codes.shape
-    return codes.reshape(images, height, width, channels).permute(0, 3, 1, 2)
+    return _as_images(codes, a.codes.shape)
 
 
 def _channels_lie_last(codes: Tensor) -> bool:
@@ -220,6 +223,12 @@ def _in_rows(codes: Tensor, moved: bool) -> Tensor:
     return codes.reshape(codes.shape[0], -1, codes.shape[-1])
 
 
+def _as_images(codes: Tensor, shape: torch.Size) -> Tensor:
+    """What `_in_rows` has moved, back as (N, C, H, W)."""
+    images, channels, height, width = shape
+    return codes.reshape(images, height, width, channels).permute(0, 3, 1, 2)
+
+
 def _term(x: Bytes, target: Target) -> tuple[Tensor, Tensor, Tensor]:
     """Gain of codes in units of the target's, what the zero point takes off, and the most that both amount to."""
     gain = x.scale / target.scale
@@ -228,9 +237,14 @@ def _term(x: Bytes, target: Target) -> tuple[Tensor, Tensor, Tensor]:
     return gain, gain * x.zero_point, gain * (255.0 + x.zero_point)
 
 
-def _value(x: Bytes, codes: Tensor) -> Tensor:
+def _centred(x: Bytes, codes: Tensor) -> Tensor:
+    """Integers, float64, that codes like those of x stand for."""
     integers = codes.double() - x.zero_point
-    return (integers if x.factors is None else integers * x.factors) * x.scale
+    return integers if x.factors is None else integers * x.factors
+
+
+def _value(x: Bytes, codes: Tensor) -> Tensor:
+    return _centred(x, codes) * x.scale
 
 
 def requantized(x: Bytes, target: Target) -> Tensor | None:
@@ -261,9 +275,7 @@ def layer_norm(x: Bytes, weight: Tensor, bias: Tensor, eps: float, target: Targe
     scale = torch.tensor(x.scale, dtype=torch.float64)
 
     def value(codes: Tensor) -> Tensor:
-        integers = codes.double() - x.zero_point
-        integers = integers if x.factors is None else integers * x.factors
-        return exact_layer_norm(integers, scale, weight.double(), bias.double(), eps)
+        return exact_layer_norm(_centred(x, codes), scale, weight.double(), bias.double(), eps)
 
     def parameters() -> tuple[Tensor, ...]:
         gain, shift = weight.double() / target.scale, bias.double() / target.scale
@@ -295,10 +307,8 @@ def integer_layer_norm(x: Bytes, weight: Tensor, bias: Tensor, target: Target) -
     rows = x.codes.reshape(-1, channels)
 
     def exact(codes: Tensor) -> Tensor:
-        integers = codes.double() - x.zero_point
-        integers = integers if x.factors is None else integers * x.factors
         scale = torch.tensor(x.scale, dtype=torch.float64, device=codes.device)
-        y = exact_integer_layer_norm(integers, scale, weight, bias, target.scale)
+        y = exact_integer_layer_norm(_centred(x, codes), scale, weight, bias, target.scale)
         return target.exact(y * target.scale)
 
     def parameters() -> tuple[Tensor, ...]:

@@ -130,6 +130,20 @@ def multiply_pairs(a: Tensor, b: Tensor) -> Tensor:
     return out
 
 
+def integer_product(sums: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tensor:
+    """Integers of a product of activations, int32, from its sums and what they lack (see `operations._sums`).
+
+    Args:
+        sums: Integers of any number type.
+        rows: int32, added to them, or None.
+        columns: int32, taken off them, or None.
+    """
+    integers = sums.to(torch.int32)
+    if rows is not None:
+        integers = integers + rows
+    return integers if columns is None else integers - columns
+
+
 _kept = threading.local()
 
 
