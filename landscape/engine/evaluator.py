@@ -168,7 +168,8 @@ class Evaluator:
             count: How many images at least (whole chunks are computed, then cut).
 
         Returns:
-            int32 tensors by name, the images first (for views that merge images with windows: their multiples).
+            int32 tensors by name, in the shapes of the nodes' values (for views that merge images with windows: with
+            their multiples).
         """
         arithmetic = self._arithmetic_of(network)
         found: dict[str, list[Tensor]] = {name: [] for name in names}
@@ -179,7 +180,8 @@ class Evaluator:
             for node, value in self._walk(arithmetic, _Chunk(chunk.start, chunk.start + images), set(names)):
                 if node.name in found and isinstance(value, Codes):
                     found[node.name].append(value.integers.to(torch.int32))
-        return {name: torch.cat(parts) for name, parts in found.items()}
+        axes = {name: self._image_axis(name) for name in names}
+        return {n: parts[0] if (axis := axes[n]) is None else torch.cat(parts, axis) for n, parts in found.items()}
 
     def passes(
         self, network: QuantizedNetwork, keep: Collection[str], chosen: Collection[int] | None = None
@@ -216,17 +218,18 @@ class Evaluator:
                 parts.append(self.picked(values, local, count))
         if len(parts) == 1:
             return parts[0]
-        return {n: joined([part[n] for part in parts]) if self._by_image(n) else parts[0][n] for n in parts[0]}
+        return {n: joined([part[n] for part in parts], self._image_axis(n)) for n in parts[0]}
 
     def picked(self, values: Mapping[str, Value], rows: Sequence[int], count: int) -> dict[str, Value]:
         """The values of nodes on some of `count` images; those of all of them as they are."""
         if len(rows) == count:
             return dict(values)
-        return {n: rows_of(value, rows, count) if self._by_image(n) else value for n, value in values.items()}
+        return {n: rows_of(value, rows, count, self._image_axis(n)) for n, value in values.items()}
 
-    def _by_image(self, name: str) -> bool:
-        """Whether a node has a value for each image, as constants have not."""
-        return self.network.graph[name].shape[:1] == (-1,)
+    def _image_axis(self, name: str) -> int | None:
+        """Along which axis of a node's value the images (or multiples of them) lie; None for constants."""
+        shape = self.network.graph[name].shape
+        return shape.index(-1) if -1 in shape else None
 
     def _run(self, arithmetic: Reference, chunk: _Chunk, output: str) -> Value:
         values = self._start_values(chunk, arithmetic)

@@ -14,6 +14,7 @@ Where activations stay float (``a32``) the sums are ordinary float64 sums, and t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -30,6 +31,7 @@ from landscape.quant.layer_norm import integer_layer_norm, layer_norm
 from landscape.quant.network import QuantizedNetwork, WeightOperand
 from landscape.quant.qparams import CodeRange, channel_view
 from landscape.quant.softmax import SoftmaxKind, SoftmaxTable, log_int_softmax, softmax_table, uniform_softmax
+from landscape.quant.square_root import square_root
 from landscape.quant.steps import StepTable, step_table
 
 EXACT_INPUT_STEP = 2.0**-24
@@ -37,6 +39,10 @@ EXACT_INPUT_STEP = 2.0**-24
 
 LARGEST_LOG2_CODE = 43
 """Of Log-Int-Softmax: a row of 2^13 terms, the largest 2^30 times the smallest, gives no probability below 2^-43."""
+
+
+_LEAST_NORM = 1e-30
+"""Rows of zeros have this norm, so that they stay zeros."""
 
 
 class FloatPass:
@@ -54,6 +60,7 @@ class FloatPass:
             "scale": lambda n, v: v[0] * n.attrs["factor"],
             "affine": lambda n, v: _affine(n, v[0]),
             "layer_norm": lambda n, v: functional.layer_norm(v[0], v[0].shape[-1:], n.weight, n.bias, n.attrs["eps"]),
+            "rms_norm": lambda n, v: _rms_norm(n, v[0], v[0].square().mean(-1, keepdim=True), torch.sqrt),
             "softmax": lambda n, v: torch.softmax(v[0], -1),
             "unary": lambda n, v: torch.from_numpy(np.asarray(_function(n).function(v[0].numpy()))),
             "mean": lambda n, v: v[0].mean(n.attrs["dims"], n.attrs["keepdim"]),
@@ -61,6 +68,8 @@ class FloatPass:
                 v[0], n.attrs["kernel"], n.attrs["stride"], n.attrs["padding"]
             ),
             "max_pool2d": lambda n, v: functional.max_pool2d(v[0], *n.attrs["args"]),
+            "resample": lambda n, v: _resample(n, v[0]),
+            "fold": lambda n, v: functional.fold(v[0], *n.attrs["args"]),
             "cat": lambda n, v: torch.cat(list(v), n.attrs["dim"]),
             "view": lambda n, v: _move(n, v[0]),
         }
@@ -106,11 +115,13 @@ class Reference(FloatPass):
             "mask_add": self._mask_add,
             "scale": self._scale,
             "layer_norm": self._layer_norm,
+            "rms_norm": self._rms_norm,
             "softmax": self._softmax,
             "unary": self._unary,
             "mean": self._mean,
             "avg_pool2d": self._avg_pool2d,
             "max_pool2d": self._moved,
+            "fold": self._fold,
             "view": self._moved,
         }
 
@@ -214,6 +225,19 @@ class Reference(FloatPass):
         codes = integer_layer_norm(integers, scale, node.weight, node.bias, quantizer.scale)
         return codes * quantizer.scale
 
+    def _rms_norm(self, node: Node, values: Sequence[Value]) -> Value | None:
+        (x,) = values
+        if not isinstance(x, Codes):
+            return None
+        integers = x.integers.double()
+        squares = integers.square().sum(-1, keepdim=True)
+        mean_square = squares * (x.scale * x.scale) / integers.shape[-1]
+        return _rms_norm(node, integers * x.scale, mean_square, square_root)
+
+    def _fold(self, node: Node, values: Sequence[Value]) -> Value | None:
+        (x,) = values
+        return self.apply(node, [x.integers.double()], 0) * x.scale if isinstance(x, Codes) else None
+
     def _softmax(self, node: Node, values: Sequence[Value]) -> Value | None:
         (x,) = values
         placement = self.network.placements.get(node.name)
@@ -277,6 +301,22 @@ def _affine(node: Node, x: Tensor) -> Tensor:
     assert node.weight is not None
     result = x * channel_view(node.weight, x.ndim, node.attrs["axis"])
     return result if node.bias is None else result + channel_view(node.bias, x.ndim, node.attrs["axis"])
+
+
+def _rms_norm(node: Node, x: Tensor, mean_square: Tensor, root: Callable[[Tensor], Tensor]) -> Tensor:
+    assert node.weight is not None
+    norm = root(mean_square + node.attrs["eps"]).clamp_min(max(node.attrs["floor"], _LEAST_NORM))
+    return x / norm * node.weight
+
+
+def _resample(node: Node, x: Tensor) -> Tensor:
+    """Term by term: sums of few numbers in a fixed order, as the weights are no integers."""
+    for axis, name in ((-2, "row"), (-1, "column")):
+        places, weights = node.attrs[f"{name}_taps"], node.attrs[f"{name}_weights"]
+        shape = (-1, 1) if axis == -2 else (-1,)
+        terms = [x.index_select(axis, p) * w.reshape(shape) for p, w in zip(places, weights, strict=True)]
+        x = functools.reduce(torch.add, terms)
+    return x
 
 
 def _move(node: Node, x: Tensor) -> Tensor:

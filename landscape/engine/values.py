@@ -71,15 +71,19 @@ def masked(x: Codes, mask: Tensor) -> Codes | None:
     return Codes(x.integers.to(torch.int32) + added.to(torch.int32), x.scale)
 
 
-def rows_of(value: Value, rows: Sequence[int], count: int) -> Value:
-    """The value of some of `count` images; the first axis holds the images, or a multiple of them (windows)."""
-    tensor = value.held if isinstance(value, Codes) else value
-    picked = tensor.reshape(count, -1, *tensor.shape[1:])[list(rows)].reshape(-1, *tensor.shape[1:])
+def rows_of(value: Value, rows: Sequence[int], count: int, axis: int | None) -> Value:
+    """The value of some of `count` images; an axis holds the images, or a multiple of them (windows), or none does."""
+    if axis is None:
+        return value
+    tensor = (value.held if isinstance(value, Codes) else value).movedim(axis, 0)
+    picked = tensor.reshape(count, -1, *tensor.shape[1:])[list(rows)].reshape(-1, *tensor.shape[1:]).movedim(0, axis)
     return value.holding(picked) if isinstance(value, Codes) else picked
 
 
-def joined(values: Sequence[Value]) -> Value:
-    """The values of several lists of images as one, of the same scale and kind."""
+def joined(values: Sequence[Value], axis: int | None) -> Value:
+    """The values of several lists of images as one, of one scale and kind; the images lie along an axis, if any."""
     first = values[0]
-    tensor = torch.cat([value.held if isinstance(value, Codes) else value for value in values])
+    if axis is None:
+        return first
+    tensor = torch.cat([value.held if isinstance(value, Codes) else value for value in values], axis)
     return first.holding(tensor) if isinstance(first, Codes) else tensor

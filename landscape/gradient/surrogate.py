@@ -34,6 +34,15 @@ UNARY: dict[str, Callable[..., Tensor]] = {
     "relu6": functional.relu6,
     "leaky_relu": functional.leaky_relu,
     "elu": functional.elu,
+    "softplus": functional.softplus,
+    "mish": functional.mish,
+    "exp": torch.exp,
+    "abs": torch.abs,
+    "square": torch.square,
+    "sqrt": lambda x: x.clamp_min(0.0).sqrt(),
+    "rsqrt": lambda x: x.clamp_min(0.0).rsqrt(),
+    "reciprocal": lambda x: torch.reciprocal(x + 0.0),
+    "clamp": lambda x, low, high: x.clamp(low, high),
 }
 """Activation functions that PyTorch can differentiate, by the names of the graph."""
 

@@ -11,17 +11,22 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import torch
+import torch.utils._pytree as pytree
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 from torch.export.graph_signature import InputKind
 from torch.fx import Node as FxNode
 
 from landscape.errors import UserError
+from landscape.graph.call import Call, UnsupportedError
+from landscape.graph.composed import checked
 from landscape.graph.ir import Graph, Node
-from landscape.graph.operators import COMPOSED, OPERATORS, PARTS, Call, UnsupportedError, part_of
+from landscape.graph.operators import COMPOSED, OPERATORS, PARTS, part_of
 from landscape.graph.simplify import simplify
 
 
@@ -50,15 +55,48 @@ def _export(module: nn.Module, input_shape: tuple[int, int, int]) -> ExportedPro
     parameter = next(iter(module.parameters()), None)
     images = images if parameter is None else images.to(parameter)
     try:
-        with warnings.catch_warnings(), _caches_put_aside(module):
+        with warnings.catch_warnings(), _caches_put_aside(module), _without_autocast():
             warnings.simplefilter("ignore")
-            return export(module, (images,), dynamic_shapes=(batch,), strict=False)
+            program = export(module, (images,), dynamic_shapes=(batch,), strict=False)
+            return program.run_decompositions({}) if _writes_into_parts(program) else program
     except Exception as error:  # torch.export raises many kinds; the user needs its first line
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(
             f"the network cannot be captured by torch.export: {reason.strip()[:300]} "
             "(its computation must not depend on pixel values or on the number of images)"
         ) from error
+
+
+def _writes_into_parts(program: ExportedProgram) -> bool:
+    """Whether an operation changes, in place, a view of a tensor or one of which there are views.
+
+    Then the program has to be rewritten without changes in place, as views would show them.
+    """
+    calls = [fx for fx in program.graph.nodes if isinstance(fx.target, torch._ops.OpOverload)]
+    changed = [fx.args[0] for fx in calls if _name(fx.target).endswith("_") and isinstance(fx.args[0], FxNode)]
+    return any(_is_view(fx) or any(_is_view(user) for user in fx.users) for fx in changed)
+
+
+def _is_view(fx: FxNode) -> bool:
+    if not isinstance(fx.target, torch._ops.OpOverload) or _name(fx.target).endswith("_"):
+        return False
+    return any(result.alias_info is not None for result in fx.target._schema.returns)
+
+
+def _name(target: Any) -> str:
+    """Name of an operation, such as ``add_``."""
+    return str(target).split(".")[1]
+
+
+@contextmanager
+def _without_autocast() -> Iterator[None]:
+    """Leave out what a module says of number types (``torch.autocast``), which would hide its operations from export.
+
+    The graph computes in float64 whatever it says.
+    """
+    kind = torch.amp.autocast_mode.autocast
+    with mock.patch.object(kind, "__enter__", lambda self: self), mock.patch.object(kind, "__exit__", lambda *_: None):
+        yield
 
 
 @contextmanager
@@ -82,6 +120,10 @@ def _caches_put_aside(module: nn.Module) -> Iterator[None]:
             setattr(part, name, value)
 
 
+_IMAGES = 3
+"""How many images there are when what depends on their number alone is computed."""
+
+
 class _Recorder:
     """Turns the operations of an exported program into nodes, in order."""
 
@@ -93,6 +135,8 @@ class _Recorder:
         self.alias: dict[str, str] = {}  # name in the export -> name of the node that now holds its value
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.parts: dict[str, Call] = {}
+        self.calls: dict[str, Call] = {}
+        self.lists: dict[str, list[Tensor]] = {}  # results of operations on constants that give several
         self.tensors: dict[str, Tensor] = {**program.state_dict, **program.constants}
 
     def graph(self, input_shape: tuple[int, int, int]) -> Graph:
@@ -104,12 +148,18 @@ class _Recorder:
                 if spec.arg.name != "input":  # as nn.Sequential calls it: no alias of itself
                     self.alias[spec.arg.name] = "input"
             elif spec.target is not None:
-                self._constant(spec.arg.name, self.tensors[spec.target], spec.target)
+                value = self.tensors[spec.target]
+                own = spec.kind != InputKind.CONSTANT_TENSOR  # a parameter or buffer of the network
+                self._constant(spec.arg.name, _float64(value) if own else value, spec.target)
         for fx in self.program.graph.nodes:
             if fx.op == "call_function":
                 self._record(fx)
             elif fx.op == "output":
                 output = self._output(fx)
+        try:
+            checked(list(self.nodes.values()))
+        except UnsupportedError as error:
+            raise UserError(f"cannot quantize the network: {error}") from None
         return Graph(self.nodes, output, input_shape)
 
     def _output(self, fx: FxNode) -> str:
@@ -125,7 +175,7 @@ class _Recorder:
         return name
 
     def _constant(self, name: str, value: Tensor, origin: str) -> None:
-        self.constants[name] = value.detach().double() if value.is_floating_point() else value.detach()
+        self.constants[name] = value.detach()
         self.origin[name] = origin
         self.shapes[name] = tuple(value.shape)
 
@@ -140,39 +190,41 @@ class _Recorder:
         if fx.target is operator.getitem:
             source = fx.args[0]
             assert isinstance(source, FxNode)
-            if source.name in self.parts:
+            if source.name in self.lists:
+                self._constant(fx.name, self.lists[source.name][int(str(fx.args[1]))], fx.name)
+            elif source.name in self.parts and fx.users:
                 assert isinstance(value, Tensor)
-                self._emit(fx, part_of(self._with_shape(self.parts[source.name], value), int(str(fx.args[1]))))
+                part = replace(self.parts[source.name], shape=_shape(value))
+                with _named(fx, part.module):
+                    self._emit_list(fx.name, part_of(part, int(str(fx.args[1]))))
             return
         several = isinstance(value, list | tuple)
         if not several and not isinstance(value, Tensor):
             return  # arithmetic on the number of images, or an assertion; shapes are recorded already
-        call = self._call(fx, _shape(value) if isinstance(value, Tensor) else (-1,))
-        if not several and self._fold(fx, call):
-            return
-        try:
-            self._take_apart(fx, call)
-        except UnsupportedError as error:
-            kind = _module_kind(fx)
-            where = f"in module {call.module!r} ({kind})" if call.module else f"at the top level of {kind}"
-            raise UserError(f"cannot quantize the network: {error}, {where}") from None
-        if str(fx.target).split(".")[1].endswith("_"):  # later readers of the changed tensor see the result
-            self.alias[self._resolve(fx.args[0])] = self._resolve(fx)  # type: ignore[arg-type]
+        if not isinstance(fx.target, torch._ops.OpOverload):
+            what = getattr(fx.target, "__name__", fx.target)
+            raise UserError(f"cannot quantize the network: it uses {what}, {_where(fx, _module_path(fx))}")
+        call = self._call(fx, _shape(value) if isinstance(value, Tensor) else ())
+        self.calls[fx.name] = call
+        if not self._fold(fx, call):
+            with _named(fx, call.module):
+                self._take_apart(fx, call)
+        if _name(fx.target).endswith("_"):  # later readers of the changed tensor see the result
+            before, after = self._resolve(fx.args[0]), self._resolve(fx)  # type: ignore[arg-type]
+            if before != after:
+                self.alias[before] = after
 
     def _take_apart(self, fx: FxNode, call: Call) -> None:
         if call.op in PARTS:
             self.parts[fx.name] = call
         elif call.op in COMPOSED:
-            self._emit_list(fx, COMPOSED[call.op](call))
+            self._emit_list(fx.name, COMPOSED[call.op](call))
         elif call.op in OPERATORS:
-            self._emit(fx, OPERATORS[call.op](call))
+            self._emit(fx.name, OPERATORS[call.op](call))
         else:
             raise UnsupportedError(
                 f"it uses the operation {call.op}, which needs an entry in landscape/graph/operators.py"
             )
-
-    def _with_shape(self, call: Call, value: Tensor) -> Call:
-        return Call(call.op, call.target, call.arguments, _shape(value), call.shapes, call.constants, call.module)
 
     def _call(self, fx: FxNode, shape: tuple[int, ...]) -> Call:
         overload = fx.target
@@ -181,45 +233,106 @@ class _Recorder:
         bound = {
             key: torch.fx.node.map_arg(value, lambda n: f"%{self._resolve(n)}") for key, value in arguments.items()
         }
-        op = str(overload).split(".")[1]
+        op = _name(overload)
         op = op if op.startswith("_") else op.rstrip("_")
-        return Call(op, overload, bound, shape, self.shapes, self.constants, _module_path(fx))
+        return Call(op, overload, bound, shape, self.shapes, self.constants, _module_path(fx), self.calls)
 
     def _fold(self, fx: FxNode, call: Call) -> bool:
-        """Compute at once what depends on parameters alone."""
-        readers = [self._resolve(n) for n in fx.all_input_nodes]
-        if any(name not in self.constants for name in readers) or -1 in call.shape:
+        """Compute at once what depends on parameters alone, or on them and on how many images there are."""
+        tensors = [n for n in fx.all_input_nodes if not isinstance(n.meta.get("val"), torch.SymInt)]
+        names = [self._resolve(n) for n in tensors]
+        if any(name not in self.constants for name in names) or call.op in ("expand", "expand_as"):
             return False
-        values = torch.fx.node.map_arg((fx.args, fx.kwargs), lambda n: self.constants[self._resolve(n)])
-        with torch.no_grad():
-            result = fx.target(*values[0], **values[1])  # type: ignore[operator]
-        self._constant(fx.name, result, self.origin[readers[0]] if readers else fx.name)
+        try:
+            result = self._computed(fx)
+        except RuntimeError:  # it writes into a constant that is repeated for every image
+            return False
+        if isinstance(result, list | tuple):
+            self.lists[fx.name] = list(result)
+            return True
+        if -1 in call.shape:
+            axis = call.shape.index(-1)
+            first = result.narrow(axis, 0, 1)
+            if result.shape[axis] != _IMAGES or not bool((result == first).all()):
+                return False  # it tells images apart
+            result = first
+        self._constant(fx.name, result, self.origin[names[0]] if names else fx.name)
+        self.shapes[fx.name] = call.shape
         return True
 
-    def _emit_list(self, fx: FxNode, nodes: list[Node]) -> None:
-        names = [f"{fx.name}@{i}" for i in range(len(nodes) - 1)] + [fx.name]
+    def _computed(self, fx: FxNode) -> Any:
+        """The result of an operation on constants.
+
+        Parameters are float64; constants that the network makes for itself have the number type that it says.
+        """
+        arguments = torch.fx.node.map_arg((fx.args, fx.kwargs), self._known)
+        tensors = [a for a in pytree.tree_leaves(arguments) if isinstance(a, Tensor) and a.is_floating_point()]
+        if any(tensor.dtype == torch.float64 for tensor in tensors):
+            if _name(fx.target) in ("to", "_to_copy", "type_as") and fx.meta["val"].is_floating_point():
+                return tensors[0]
+            arguments = pytree.tree_map(lambda a: _float64(a) if isinstance(a, Tensor) else a, arguments)
+        with torch.no_grad():
+            return fx.target(*arguments[0], **arguments[1])  # type: ignore[operator]
+
+    def _known(self, fx: FxNode) -> Any:
+        """The value of an argument, for `_IMAGES` images."""
+        value = fx.meta.get("val")
+        if isinstance(value, torch.SymInt):
+            expression = value.node.expr
+            return int(expression.subs(dict.fromkeys(expression.free_symbols, _IMAGES)))
+        name = self._resolve(fx)
+        constant, shape = self.constants[name], self.shapes[name]
+        return constant.expand([_IMAGES if size == -1 else size for size in shape]) if -1 in shape else constant
+
+    def _emit_list(self, result: str, nodes: list[Node]) -> None:
+        names = [f"{result}@{i}" for i in range(len(nodes) - 1)] + [result]
         for name, node in zip(names, nodes, strict=True):
             node.inputs = tuple(names[int(i[1:])] if i.startswith("@") else i for i in node.inputs)
-            self._add(name, node)
+            self._emit(name, node)
 
-    def _emit(self, fx: FxNode, node: Node) -> None:
+    def _emit(self, name: str, node: Node) -> None:
         if node.op == "identity":
-            self.alias[fx.name] = node.inputs[0]
+            self.alias[name] = node.inputs[0]
             return
-        self._add(fx.name, node)
+        self._add(name, node)
 
     def _add(self, name: str, node: Node) -> None:
         for source in node.inputs:
             if source in self.constants and source not in self.nodes:
-                attrs: dict[str, Any] = {"value": self.constants[source].double(), "origin": self.origin[source]}
-                self.nodes[source] = Node(source, "constant", (), "", self.shapes[source], attrs)
+                self._add_constant(source)
         node.name = name
         self.nodes[name] = node
         self.shapes[name] = node.shape
 
+    def _add_constant(self, name: str) -> None:
+        value, shape = self.constants[name], self.shapes[name]
+        attrs: dict[str, Any] = {"value": value.double(), "origin": self.origin[name]}
+        one = f"{name}@one" if -1 in shape else name
+        self.nodes[one] = Node(one, "constant", (), "", tuple(value.shape), attrs)
+        if one != name:
+            self.nodes[name] = Node(name, "expand", (one,), "", shape)
+
+
+def _float64(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
+
 
 def _shape(value: Tensor) -> tuple[int, ...]:
     return tuple(size if isinstance(size, int) else -1 for size in value.shape)
+
+
+@contextmanager
+def _named(fx: FxNode, module: str) -> Iterator[None]:
+    """What an operation cannot do is told with its module."""
+    try:
+        yield
+    except UnsupportedError as error:
+        raise UserError(f"cannot quantize the network: {error}, {_where(fx, module)}") from None
+
+
+def _where(fx: FxNode, module: str) -> str:
+    kind = _module_kind(fx)
+    return f"in module {module!r} ({kind})" if module else f"at the top level of {kind}"
 
 
 def _module_kind(fx: FxNode) -> str:

@@ -13,11 +13,14 @@
 | `scale`      | x           | `attrs["factor"]` x                                               |
 | `affine`     | x           | w x + b, channel by channel along `attrs["axis"]`                 |
 | `layer_norm` | x           | over the last axis; `attrs["eps"]`; `grouped` for a group norm    |
+| `rms_norm`   | x           | w x / max(sqrt(mean of x^2 + eps), floor), over the last axis     |
 | `softmax`    | x           | over the last axis                                                |
 | `unary`      | x           | an activation function, `attrs["function"]`                       |
 | `mean`       | x           | over `attrs["dims"]`; `attrs["keepdim"]`                          |
 | `avg_pool2d` | x           | average of windows; `attrs`: kernel, stride, padding              |
 | `max_pool2d` | x           | maximum of windows; `attrs["args"]` as in PyTorch                 |
+| `resample`   | x           | A x B^T on the last two axes: interpolation, unequal windows      |
+| `fold`       | x           | sum of overlapping windows; `attrs["args"]` as in PyTorch         |
 | `cat`        | a, b, ...   | concatenation along `attrs["dim"]`                                |
 | `view`       | x           | elements moved, copied or dropped, never changed; `attrs["call"]` |
 | `expand`     | x           | a constant repeated for every image                               |
@@ -31,6 +34,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 WEIGHTED = ("linear", "conv2d")
 """Operations with a weight that is quantized."""
@@ -109,14 +113,16 @@ class Graph:
         return list(dict.fromkeys(paths))
 
     def logits_of(self, softmax: Node) -> Node:
-        """The matrix product q k^T whose logits, with biases and masks added, the softmax reads."""
+        """The matrix product q k^T whose logits, with biases and masks added, the softmax reads; itself without one."""
         node = softmax
         while node.op != "matmul":
             upstream = [self.nodes[name] for name in node.inputs if self.nodes[name].op != "constant"]
             if not upstream:
                 return softmax
             node = upstream[0]
-        return node
+        # A product of another module is none of this softmax's logits (linear attention normalises keys, say).
+        inside = not node.module or f"{softmax.module}.".startswith(f"{node.module}.")
+        return node if inside else softmax
 
     def channel_axis(self, name: str, layer_norm: str) -> int | None:
         """Which axis of a node's value holds the channels that a LayerNorm normalises.
@@ -142,7 +148,7 @@ class Graph:
             numbers = torch.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(shape))])
             seen = numbers.expand(shape).contiguous()
             for view in reversed(path):
-                seen = moved(view, seen)
+                seen = passed(view, seen)
             rows = seen.reshape(-1, seen.shape[-1])
             if bool((rows == rows[0]).all()):
                 found.append((shape[axis], axis))
@@ -160,10 +166,12 @@ class Graph:
         return reached
 
 
-def moved(node: Node, x: Tensor) -> Tensor:
-    """What a `view` node makes of a tensor of any number type."""
-    result = node.attrs["call"](x, *node.attrs.get("args", ()), **node.attrs.get("kwargs", {}))
-    assert isinstance(result, torch.Tensor)
+def passed(node: Node, x: Tensor) -> Tensor:
+    """What a node that preserves its input's numbers makes of a tensor of integers."""
+    if node.op == "max_pool2d":
+        largest: Tensor = functional.max_pool2d(x.double(), *node.attrs["args"])
+        return largest.to(x.dtype)
+    result: Tensor = node.attrs["call"](x, *node.attrs.get("args", ()), **node.attrs.get("kwargs", {}))
     return result
 
 

@@ -20,6 +20,10 @@ Vector = NDArray[np.float64]
 _GELU_TURN = -0.7517915246935645
 _GELU_TANH_TURN = -0.7524614220710163
 _SILU_TURN = -1.2784645427610737
+_MISH_TURN = -1.1924312145154952
+
+_SMALLEST = 5e-324
+"""The smallest positive float64 number."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,47 @@ def _elu(alpha: float = 1.0) -> Elementwise:
     return Elementwise(lambda x: np.where(x > 0.0, x, alpha * np.expm1(np.minimum(x, 0.0))), (0.0,))
 
 
+def _clamp(low: float = -np.inf, high: float = np.inf) -> Elementwise:
+    return Elementwise(lambda x: np.clip(x, low, high))
+
+
 def _leaky_relu(negative_slope: float = 0.01) -> Elementwise:
     return Elementwise(lambda x: np.where(x >= 0.0, x, negative_slope * x), (0.0,))
+
+
+def _softplus(x: Vector) -> Vector:
+    return np.asarray(np.where(x > 20.0, x, np.log1p(np.exp(np.minimum(x, 20.0)))))  # PyTorch's threshold
+
+
+def _mish(x: Vector) -> Vector:
+    # tanh(log(1 + e)) = (e^2 + 2 e) / (e^2 + 2 e + 2) with e = exp(x), which does not cancel; beyond 20 it is 1.
+    e = np.exp(np.minimum(x, 20.0))
+    return np.asarray(x * (e * (e + 2.0) / (e * (e + 2.0) + 2.0)))
+
+
+def _exp(x: Vector) -> Vector:
+    with np.errstate(over="ignore"):
+        return np.asarray(np.exp(x))
+
+
+def _square(x: Vector) -> Vector:
+    with np.errstate(over="ignore"):
+        return np.asarray(x * x)
+
+
+def _sqrt(x: Vector) -> Vector:
+    return np.asarray(np.sqrt(np.maximum(x, 0.0)))
+
+
+def _reciprocal(x: Vector) -> Vector:
+    # Zero of either sign gives plus infinity.
+    with np.errstate(divide="ignore", over="ignore"):
+        return np.asarray(1.0 / (x + 0.0))
+
+
+def _rsqrt(x: Vector) -> Vector:
+    with np.errstate(divide="ignore"):
+        return np.asarray(1.0 / _sqrt(x))
 
 
 _FIXED = {
@@ -98,8 +141,17 @@ _FIXED = {
     "hardswish": Elementwise(_hardswish, (-1.5,)),
     "relu": Elementwise(_relu),
     "relu6": Elementwise(_relu6),
+    "softplus": Elementwise(_softplus),
+    "mish": Elementwise(_mish, (_MISH_TURN,)),
+    "exp": Elementwise(_exp),
+    "abs": Elementwise(np.abs, (0.0,)),
+    "square": Elementwise(_square, (0.0,)),
+    "sqrt": Elementwise(_sqrt),
+    "rsqrt": Elementwise(_rsqrt),
+    "reciprocal": Elementwise(_reciprocal, (-_SMALLEST,)),
 }
-_WITH_OPTIONS = {"leaky_relu": _leaky_relu, "elu": _elu}
+_WITH_OPTIONS: dict[str, Callable[..., Elementwise]] = {"leaky_relu": _leaky_relu, "elu": _elu, "clamp": _clamp}
+_OPTIONS = {"leaky_relu": {"negative_slope"}, "elu": {"alpha"}, "clamp": {"low", "high"}}
 
 ACTIVATIONS = (*_FIXED, *_WITH_OPTIONS)
 """Names that ``activation_function`` knows: those of the PyTorch functions, and gelu_tanh for GELU's approximation."""
@@ -110,13 +162,14 @@ def activation_function(name: str, options: Mapping[str, float] | None = None) -
 
     Args:
         name: one of ``ACTIVATIONS``.
-        options: ``negative_slope`` of leaky_relu (0.01), ``alpha`` of elu (1); the others have none.
+        options: ``negative_slope`` of leaky_relu (0.01), ``alpha`` of elu (1), ``low`` and ``high`` of clamp (none);
+            the rest have none.
 
     Raises:
         ValueError: if the name or an option is unknown.
     """
     options = options or {}
-    allowed = {"leaky_relu": {"negative_slope"}, "elu": {"alpha"}}.get(name, set())
+    allowed = _OPTIONS.get(name, set())
     if name not in ACTIVATIONS or not set(options) <= allowed:
         known = ", ".join(ACTIVATIONS)
         raise ValueError(f"no activation function {name!r} with options {sorted(options)}; there are {known}")

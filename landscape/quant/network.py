@@ -245,6 +245,10 @@ def _float_parts(network: QuantizedNetwork) -> list[str]:
         if node.op == "layer_norm":
             arithmetic = "7-bit factors" if network.scheme.layer_norm == "integer" else "float64 arithmetic"
             parts.append(f"{node.name}: weight, bias and statistics of the LayerNorm ({arithmetic})")
+        elif node.op == "rms_norm":
+            parts.append(f"{node.name}: weight and mean square of the norm (float64 arithmetic)")
+        elif node.op == "resample":
+            parts.append(f"{node.name}: factors of the interpolation or average")
         elif node.op == "softmax" and network.scheme.softmax == "uniform":
             parts.append(f"{node.name}: exponential and division of the softmax")
         elif node.op == "affine":

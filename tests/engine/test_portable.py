@@ -448,7 +448,7 @@ def test_a_sum_put_off_can_be_taken_apart_and_stands_for_its_value() -> None:
     for name, clamp in (("residual", "relu_3"), ("residual_2", "relu_5"), ("residual_3", "relu_7")):
         value = found[name]
         assert isinstance(value, Pending) and value.y is not None
-        some = rows_of(value, [2, 0], 3)
+        some = rows_of(value, [2, 0], 3, 0)
         assert torch.equal(as_float(some), as_float(exact[name])[[2, 0]])
         codes = engine.evaluate(net.graph[clamp], [some], 2)
         assert torch.equal(as_float(codes), as_float(exact[clamp])[[2, 0]])
@@ -469,7 +469,7 @@ def test_a_product_put_off_can_be_taken_apart_and_stands_for_its_value() -> None
     products_before = [n for n in net.graph if n.op == "unary" and net.graph[n.inputs[0]].op == "matmul"]
     assert len(products_before) == 3
     for node in products_before:
-        some = rows_of(found[node.inputs[0]], [2, 0], 3)
+        some = rows_of(found[node.inputs[0]], [2, 0], 3, 0)
         assert isinstance(some, Pending)
         assert torch.equal(as_float(some), as_float(exact[node.inputs[0]])[[2, 0]])
         assert torch.equal(as_float(engine.evaluate(node, [some], 2)), as_float(exact[node.name])[[2, 0]])

@@ -172,19 +172,37 @@ class Wrapped(nn.Module):
 
 REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "unknown operation": (lambda x: torch.cumsum(x, 1), "the operation cumsum"),
-    "softmax over channels": (lambda x: x.softmax(1), "softmax over an axis other than the last"),
     "mean over images": (lambda x: x - x.mean(), "mean over all axes"),
-    "division of two values": (lambda x: x / (1 + x.abs().sigmoid()), ""),
-    "unequal windows": (
-        lambda x: functional.pad(functional.adaptive_avg_pool2d(x, 5), (0, 3, 0, 3)),
-        "adaptive_avg_pool2d from 8x8 to 5x5",
+    "sum over images": (lambda x: x + x.sum(0), "sum over images"),
+    "softmax over images": (lambda x: x.softmax(0), "softmax over images"),
+    "largest of all images": (lambda x: x - x.amax(0), "amax over images"),
+    "repeated images": (lambda x: x.repeat(2, 1, 1, 1)[: x.shape[0]], "repeat of images"),
+    "products of images with images": (
+        lambda x: torch.einsum("nc,mc->nm", x.flatten(1), x.flatten(1)) @ x.flatten(1),
+        "multiplies images with images",
     ),
-    "windows of different counts": (
-        lambda x: functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False),
-        "all windows would have to count the same number of values",
+    "einsum of three values": (
+        lambda x: torch.einsum("nchw,cd,de->nehw", x, torch.eye(3), torch.eye(3)),
+        "only of two values",
     ),
-    "reflection": (lambda x: functional.pad(x, (1, 1, 1, 1), mode="reflect")[..., 1:9, 1:9], "reflect"),
-    "clamp": (lambda x: functional.hardtanh(x), "hardtanh other than ReLU6"),
+    "a sum within einsum": (
+        lambda x: x + torch.einsum("nchw,c->ncw", x, torch.ones(3))[:, :, None],
+        "sums along an axis",
+    ),
+    "an odd power": (lambda x: x.pow(3), "a power other than 2"),
+    "a norm of another order": (lambda x: x / torch.linalg.vector_norm(x, 1, 1, True), "a norm of order 1"),
+    "rounded division": (lambda x: torch.div(x, 2, rounding_mode="floor"), "rounds its result"),
+    "padding with several numbers": (
+        lambda x: functional.pad(x, (1, 0, 1, 0), value=1.0)[..., 1:, 1:],
+        "constant, 1.0",
+    ),
+    "windows that count other zeros": (
+        lambda x: functional.avg_pool2d(x, 3, 2, 1, divisor_override=2).repeat_interleave(2, 2).repeat_interleave(2, 3),
+        "different counts of zeros",
+    ),
+    "a clamp between values": (lambda x: torch.clamp(x, -x.abs(), x.abs()), "between values"),
+    "the places of a maximum": (lambda x: x.max(1)[1].unsqueeze(1) * x, "the places of a maximum"),
+    "softplus of its own": (lambda x: functional.softplus(x, 2.0), "softplus with beta"),
 }
 
 

@@ -158,8 +158,9 @@ class BoundPlan:
 def _shaped(numbers: Tensor, layout: Layout) -> Tensor:
     """A buffer (images, ...), contiguous, as the value that lies in it."""
     strides, images = layout.strides, numbers.shape[0]
-    if strides is None:
+    if strides is None or any(step < 0 for step in strides.steps):  # backwards, as behind a flip
         picked = numbers.reshape(images, -1)[:, layout.image.reshape(-1)].reshape(images, *layout.image.shape)
         return picked.movedim(0, layout.axis)
-    view = numbers.as_strided((images, *strides.sizes), (numbers.stride(0), *strides.steps), strides.offset)
+    start = numbers.storage_offset() + strides.offset
+    view = numbers.as_strided((images, *strides.sizes), (numbers.stride(0), *strides.steps), start)
     return view.movedim(0, layout.axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -159,8 +160,9 @@ class Builder:
         """A copy of a value in the order of `image`, zeros where it has holes."""
         copy = self.new_place(layouts.dense(torch.arange(image.numel()).reshape(image.shape), 0), place.source)
         runs, source, size = layouts.runs(image), place.source, place.bytes
+        digest = hashlib.sha256(runs.numpy().tobytes()).hexdigest()
         self.step(
-            GATHER, (place.buffer,), copy.buffer, (), f"gather {copy.buffer} {source}", (f"{source}.output",),
+            GATHER, (place.buffer,), copy.buffer, (), f"gather {digest} of {source}", (f"{source}.output",),
             lambda native: native.gather_parameters(runs, source, size),
         )  # fmt: skip
         return copy

@@ -92,7 +92,7 @@ def emit_layer(builder: Builder, node: Node, last: Node, other: Place | None) ->
         geometry[3:5] = [other_strides.offset * summand.bytes, other_strides.steps[0] * summand.bytes]
     builder.places[last.name] = out
     builder.step(
-        LAYER, inputs, out.buffer, geometry, f"layer {last.name}", depends,
+        LAYER, inputs, out.buffer, geometry, f"layer {node.name} to {last.name} with {added}", depends,
         lambda native: native.layer_parameters(node, last, source, added, None),
     )  # fmt: skip
 
@@ -112,7 +112,7 @@ def _emit_convolution(
     source, added, wide = x.source, None if other is None else other.source, x.bytes == 4
     full = replace(geometry, wide=wide)
     builder.step(
-        CONVOLUTION, inputs, out.buffer, (geometry.offset * x.bytes,), f"convolution {last.name} {full}",
-        depends,
+        CONVOLUTION, inputs, out.buffer, (geometry.offset * x.bytes,),
+        f"convolution {node.name} to {last.name} with {added} {full}", depends,
         lambda native: native.layer_parameters(node, last, source, added, full),
     )  # fmt: skip

@@ -1,0 +1,62 @@
+"""Every operation of the table: the engines give the reference's codes."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from torch import Tensor
+
+from landscape.engine import Evaluator, Reference
+from landscape.engine.native import Native
+from landscape.engine.portable import Portable
+from landscape.graph import capture
+from landscape.images import ImageSet
+from landscape.quant.calibrate import quantize_network
+from landscape.quant.network import QuantizedNetwork
+from landscape.quant.scheme import preset
+from tests.graph.families import double_logits, relative_error
+from tests.graph.operations import SIZE, STEPPED, stepped
+
+IMAGES = 5
+
+
+@functools.cache
+def images() -> ImageSet:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (IMAGES, 3, SIZE, SIZE), generator=generator, dtype=torch.uint8)
+    names, half = tuple(str(i) for i in range(IMAGES)), (0.5, 0.5, 0.5)
+    return ImageSet(pixels, torch.arange(IMAGES), names, half, half, "test", "train", 0)
+
+
+@functools.cache
+def quantized(name: str) -> QuantizedNetwork:
+    graph = capture(stepped(name), (3, SIZE, SIZE))
+    return quantize_network(graph, preset("default").with_bits("w4a8"), images(), exact_input=False)
+
+
+def codes(name: str, engine: type[Reference], images_at_once: int) -> dict[str, Tensor]:
+    network = quantized(name)
+    evaluator = Evaluator(network, images(), (), engine, images_at_once)
+    return {**evaluator.codes(network, list(network.placements), IMAGES), "logits": evaluator.logits(network)}
+
+
+@pytest.mark.parametrize("engine", [Native, Portable], ids=lambda engine: engine.name)
+@pytest.mark.parametrize("name", STEPPED)
+def test_codes_equal_the_reference(name: str, engine: type[Reference], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANDSCAPE_COMPILE", "0")
+    expected = codes(name, Reference, IMAGES)
+    assert torch.isfinite(expected["logits"]).all() and len(expected["logits"].unique()) > 10
+    for images_at_once in (IMAGES, 2):
+        found = codes(name, engine, images_at_once)
+        assert [node for node in expected if not torch.equal(found[node], expected[node])] == []
+
+
+@pytest.mark.parametrize("name", STEPPED)
+def test_quantized_at_32_bits_the_network_is_the_float_network(name: str) -> None:
+    graph = capture(stepped(name), (3, SIZE, SIZE))
+    network = quantize_network(graph, preset("default").with_bits("w32a32"), images(), exact_input=False)
+    found = Evaluator(network, images(), ()).logits(network)
+    expected = double_logits(stepped(name), images().normalized(dtype=torch.float64))
+    assert relative_error(found, expected) < 1e-12
