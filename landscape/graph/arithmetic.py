@@ -205,6 +205,27 @@ def _total(steps: Steps, call: Call, source: str, dim: int | Sequence[int] | Non
     return steps.add("scale", call.shape, mean, factor=float(math.prod(shape[axis] for axis in axes)))
 
 
+def variance_nodes(call: Call) -> list[Node]:
+    """``var`` and ``std``: the mean square of what is left without the mean."""
+    a, source, steps = call.arguments, call.value("self"), Steps(call)
+    shape = call.shapes[source]
+    axes = axes_of(a.get("dim"), len(shape), call.op)
+    count = math.prod(shape[axis] for axis in axes)
+    if any(shape[axis] == -1 for axis in axes):
+        raise UnsupportedError(f"{call.op} over images")
+    unbiased = a.get("unbiased", True) if a.get("correction") is None else int(a["correction"])
+    reduced = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    mean = steps.add("mean", reduced, source, dims=axes, keepdim=True)
+    rest = steps.add("add", shape, source, steps.add("scale", reduced, mean, factor=-1.0))
+    squares = steps.add("unary", shape, rest, function="square")
+    result = steps.add("mean", call.shape, squares, dims=axes, keepdim=bool(a.get("keepdim")))
+    if unbiased:
+        result = steps.add("scale", call.shape, result, factor=count / (count - int(unbiased)))
+    if call.op == "std":
+        steps.add("unary", call.shape, result, function="sqrt")
+    return steps.nodes
+
+
 def axes_of(dim: int | Sequence[int] | None, rank: int, what: str) -> tuple[int, ...]:
     """Axes as numbers from 0.
 

@@ -208,14 +208,14 @@ class _Recorder:
         self.calls[fx.name] = call
         if not self._fold(fx, call):
             with _named(fx, call.module):
-                self._take_apart(fx, call)
+                self._take_apart(fx, call, several)
         if _name(fx.target).endswith("_"):  # later readers of the changed tensor see the result
             before, after = self._resolve(fx.args[0]), self._resolve(fx)  # type: ignore[arg-type]
             if before != after:
                 self.alias[before] = after
 
-    def _take_apart(self, fx: FxNode, call: Call) -> None:
-        if call.op in PARTS:
+    def _take_apart(self, fx: FxNode, call: Call, several: bool) -> None:
+        if several and call.op in PARTS:
             self.parts[fx.name] = call
         elif call.op in COMPOSED:
             self._emit_list(fx.name, COMPOSED[call.op](call))

@@ -242,6 +242,34 @@ def convolution_1d_nodes(call: Call) -> list[Node]:
     return steps.nodes
 
 
+def convolution_3d_nodes(call: Call) -> list[Node]:
+    """``conv3d`` whose kernel reaches along two axes only: convolutions of images, as many as the third axis is long."""
+    a, weight, steps = call.arguments, _weight(call), Steps(call)
+    stride, padding, dilation = (_triple(a.get(key) or other) for key, other in _WINDOW)
+    axes = list(zip(weight.shape[2:], stride, padding, strict=True))
+    if (1, 1, 0) not in axes:
+        raise UnsupportedError("conv3d whose kernel reaches along three axes")
+    alone = 2 + axes.index((1, 1, 0))
+    first, second = (axis for axis in (2, 3, 4) if axis != alone)
+    shape, order = call.shapes[call.value("input")], (0, alone, 1, first, second)
+    moved = steps.permuted(call.value("input"), shape, order)
+    planes = steps.reshaped(moved, (-1, shape[1], shape[first], shape[second]))
+    size = (call.shape[1], call.shape[first], call.shape[second])
+    found = steps.add(
+        "conv2d", (-1, *size), planes, weight=weight.squeeze(alone), bias=call.tensor("bias"),
+        stride=(stride[first - 2], stride[second - 2]), padding=(padding[first - 2], padding[second - 2]),
+        dilation=(dilation[first - 2], dilation[second - 2]), groups=a.get("groups") or 1,
+    )  # fmt: skip
+    apart = (-1, shape[alone], *size)
+    steps.permuted(steps.reshaped(found, apart), apart, tuple(order.index(axis) for axis in range(5)))
+    return steps.nodes
+
+
+def _triple(value: Any) -> tuple[int, int, int]:
+    numbers = [int(value)] * 3 if isinstance(value, int) else [int(number) for number in value]
+    return numbers[0], numbers[len(numbers) // 2], numbers[-1]
+
+
 def transposed_convolution_nodes(call: Call) -> list[Node]:
     """``conv_transpose2d`` as a convolution of the image with zeros between its pixels, the kernel turned around."""
     a, weight, steps = call.arguments, _weight(call), Steps(call)
@@ -284,6 +312,17 @@ def average_pool(call: Call) -> Node:
     if beyond or a.get("divisor_override") or (padding != (0, 0) and a.get("count_include_pad") is False):
         return resampled(call)
     return call.node("avg_pool2d", call.value("self"), kernel=kernel, stride=stride, padding=padding)
+
+
+def adaptive_maximum_pool(call: Call) -> Node:
+    """``adaptive_max_pool2d`` with windows of one size."""
+    source = call.value("self")
+    height, width = call.shapes[source][-2:]
+    rows, columns = call.shape[-2:]
+    if height % rows or width % columns:
+        raise UnsupportedError(f"adaptive_max_pool2d from {height}x{width} to {rows}x{columns} (unequal windows)")
+    window = (height // rows, width // columns)
+    return call.node("max_pool2d", source, args=(window, window, (0, 0), (1, 1), False))
 
 
 def average_pool_1d_nodes(call: Call) -> list[Node]:

@@ -28,6 +28,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -141,7 +142,8 @@ class Graph:
         while node.name != name:
             path.append(node)
             node = self.nodes[node.inputs[0]]
-        shape = [2 if size == -1 else size for size in node.shape]
+        images = 2 * math.prod(_rows_needed(self.nodes[view.inputs[0]].shape, view.shape) for view in path)
+        shape = [images if size == -1 else size for size in node.shape]
         found = []
         for axis in range(1, len(shape)):
             # Number the places along this axis; the channels' numbers must be the same wherever one looks.
@@ -164,6 +166,14 @@ class Graph:
             if any(name in reached for name in node.inputs):
                 reached.add(node.name)
         return reached
+
+
+def _rows_needed(before: tuple[int, ...], after: tuple[int, ...]) -> int:
+    """Of how many rows there must be a multiple for a view to divide them, as one that splits heads off images."""
+    if -1 not in before or -1 not in after:
+        return 1
+    had, wanted = (math.prod(size for size in shape if size != -1) for shape in (before, after))
+    return wanted // math.gcd(had, wanted)
 
 
 def passed(node: Node, x: Tensor) -> Tensor:

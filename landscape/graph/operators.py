@@ -22,6 +22,7 @@ from landscape.graph.arithmetic import (
     rms_norm,
     sum_nodes,
     total_nodes,
+    variance_nodes,
 )
 from landscape.graph.call import Call, UnsupportedError
 from landscape.graph.ir import Node
@@ -145,11 +146,11 @@ def _identity(call: Call) -> Node:
 
 
 def part_of(call: Call, part: int) -> list[Node]:
-    """One part of an `unbind`, `split` or `chunk`, as a view; of a `max` along an axis the numbers."""
-    if call.op == "max":
+    """One part of an `unbind`, `split` or `chunk`, as a view; of a maximum the numbers."""
+    if call.op in ("max", "adaptive_max_pool2d"):
         if part != 0:
             raise UnsupportedError("the places of a maximum")
-        return composed.maximum_nodes(call)
+        return composed.maximum_nodes(call) if call.op == "max" else [composed.adaptive_maximum_pool(call)]
     if call.op.startswith("_native_batch_norm"):
         return [_batch_norm(call)]
     dim = call.arguments.get("dim", 0)
@@ -171,7 +172,10 @@ def _negated(call: Call) -> Node:
     return call.node("scale", call.value("self"), factor=-1.0)
 
 
-PARTS = ("unbind", "split", "split_with_sizes", "chunk", "max", "_native_batch_norm_legit_no_training")
+PARTS = (
+    "unbind", "split", "split_with_sizes", "chunk",
+    "max", "adaptive_max_pool2d", "_native_batch_norm_legit_no_training",
+)  # fmt: skip
 """Operations with several results, see `part_of`."""
 
 
@@ -184,6 +188,8 @@ COMPOSED: dict[str, Callable[[Call], list[Node]]] = {
     "mul": product_nodes,
     "div": quotient_nodes,
     "sum": total_nodes,
+    "var": variance_nodes,
+    "std": variance_nodes,
     "addcmul": product_sum_nodes,
     "linalg_vector_norm": norm_nodes,
     "softmax": composed.softmax_nodes,
@@ -193,6 +199,7 @@ COMPOSED: dict[str, Callable[[Call], list[Node]]] = {
     "amax": composed.maximum_nodes,
     "slice_scatter": composed.replaced_nodes,
     "conv1d": composed.convolution_1d_nodes,
+    "conv3d": composed.convolution_3d_nodes,
     "conv_transpose2d": composed.transposed_convolution_nodes,
     "avg_pool1d": composed.average_pool_1d_nodes,
     "im2col": composed.windows_nodes,

@@ -111,6 +111,8 @@ OPERATIONS: dict[str, Step] = {
     "repeat": lambda x: x.repeat(1, 2, 1, 1).repeat_interleave(2, dim=2),
     "expand": lambda x: x.mean((2, 3), keepdim=True).expand(-1, -1, 3, 3),
     "largest": lambda x: x.amax((2, 3)) + x.max(-1)[0].amax(2),
+    "largest of windows": lambda x: functional.adaptive_max_pool2d(x, (2, 4)),
+    "variance": lambda x: x / (x.var((2, 3), keepdim=True, unbiased=False) + 0.1).sqrt() + x.std(1, keepdim=True),
     "pixel shuffle": lambda x: functional.pixel_shuffle(x, 2),
     "shares of a pool at the edges": lambda x: functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False),
     "a pool beyond the edge": lambda x: functional.avg_pool2d(x, 3, 2, ceil_mode=True),
@@ -147,11 +149,13 @@ class _Convolved(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.along = nn.Conv1d(CHANNELS, CHANNELS, 5, padding=2, groups=2)
+        self.planes = nn.Conv3d(1, 2, (3, 1, 5), padding=(1, 0, 2))
         self.up = nn.ConvTranspose2d(CHANNELS, 6, (3, 2), 2, (1, 0), (1, 0), groups=2, dilation=(2, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """As the steps."""
         x = self.along(x.flatten(2)).reshape(x.shape)
+        x = self.planes(x.unsqueeze(1))[:, 1]
         return torch.as_tensor(self.up(x).relu())
 
 

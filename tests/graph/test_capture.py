@@ -181,9 +181,9 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
         lambda x: torch.einsum("nc,mc->nm", x.flatten(1), x.flatten(1)) @ x.flatten(1),
         "multiplies images with images",
     ),
-    "einsum of three values": (
-        lambda x: torch.einsum("nchw,cd,de->nehw", x, torch.eye(3), torch.eye(3)),
-        "only of two values",
+    "a letter twice in a term": (
+        lambda x: x + torch.einsum("nchh,cd->ndh", x, torch.eye(3))[..., None],
+        "each letter once a term",
     ),
     "a sum within einsum": (
         lambda x: x + torch.einsum("nchw,c->ncw", x, torch.ones(3))[:, :, None],
