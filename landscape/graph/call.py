@@ -118,3 +118,11 @@ class Steps:
         origin = f"{self._call.module}.{name}".lstrip(".")
         self.nodes.append(Node("", "constant", (), "", tuple(value.shape), {"value": value.double(), "origin": origin}))
         return f"@{len(self.nodes) - 1}"
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """A number for both axes, or one for each."""
+    if isinstance(value, int):
+        return value, value
+    numbers = [int(number) for number in value]
+    return numbers[0], numbers[-1]

@@ -24,10 +24,10 @@ from torch.fx import Node as FxNode
 
 from landscape.errors import UserError
 from landscape.graph.call import Call, UnsupportedError
-from landscape.graph.composed import checked
 from landscape.graph.ir import Graph, Node
 from landscape.graph.operators import COMPOSED, OPERATORS, PARTS, part_of
 from landscape.graph.simplify import simplify
+from landscape.graph.windows import checked
 
 
 def capture(module: nn.Module, input_shape: tuple[int, int, int]) -> Graph:

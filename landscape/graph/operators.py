@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from landscape.graph import composed
+from landscape.graph import composed, convolutions, windows
 from landscape.graph.arithmetic import (
     axes_of,
     clamp,
@@ -150,7 +150,7 @@ def part_of(call: Call, part: int) -> list[Node]:
     if call.op in ("max", "adaptive_max_pool2d"):
         if part != 0:
             raise UnsupportedError("the places of a maximum")
-        return composed.maximum_nodes(call) if call.op == "max" else [composed.adaptive_maximum_pool(call)]
+        return composed.maximum_nodes(call) if call.op == "max" else [windows.adaptive_maximum_pool(call)]
     if call.op.startswith("_native_batch_norm"):
         return [_batch_norm(call)]
     dim = call.arguments.get("dim", 0)
@@ -198,19 +198,19 @@ COMPOSED: dict[str, Callable[[Call], list[Node]]] = {
     "stack": composed.stack_nodes,
     "amax": composed.maximum_nodes,
     "slice_scatter": composed.replaced_nodes,
-    "conv1d": composed.convolution_1d_nodes,
-    "conv3d": composed.convolution_3d_nodes,
-    "conv_transpose2d": composed.transposed_convolution_nodes,
-    "avg_pool1d": composed.average_pool_1d_nodes,
-    "im2col": composed.windows_nodes,
-    "pad": composed.padding_nodes,
-    "constant_pad_nd": composed.padding_nodes,
+    "conv1d": convolutions.convolution_1d_nodes,
+    "conv3d": convolutions.convolution_3d_nodes,
+    "conv_transpose2d": convolutions.transposed_convolution_nodes,
+    "avg_pool1d": windows.average_pool_1d_nodes,
+    "im2col": windows.windows_nodes,
+    "pad": windows.padding_nodes,
+    "constant_pad_nd": windows.padding_nodes,
 }
 """Operations that stand for several nodes."""
 
 OPERATORS: dict[str, Callable[[Call], Node]] = {
     "linear": _linear,
-    "conv2d": composed.convolution,
+    "conv2d": convolutions.convolution,
     "matmul": _matmul,
     "bmm": _matmul,
     "neg": _negated,
@@ -219,16 +219,16 @@ OPERATORS: dict[str, Callable[[Call], Node]] = {
     "layer_norm": _layer_norm,
     "rms_norm": rms_norm,
     "mean": _mean,
-    "adaptive_avg_pool2d": composed.adaptive_average_pool,
-    "avg_pool2d": composed.average_pool,
-    "max_pool2d": composed.maximum_pool,
-    "col2im": composed.folded,
+    "adaptive_avg_pool2d": windows.adaptive_average_pool,
+    "avg_pool2d": windows.average_pool,
+    "max_pool2d": windows.maximum_pool,
+    "col2im": windows.folded,
     "cat": _cat,
     "expand": composed.expanded,
     "expand_as": composed.expanded,
-    "upsample_nearest2d": composed.nearest,
-    **dict.fromkeys(("upsample_bilinear2d", "upsample_bicubic2d"), composed.resampled),
-    **dict.fromkeys(("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"), composed.resampled),
+    "upsample_nearest2d": windows.nearest,
+    **dict.fromkeys(("upsample_bilinear2d", "upsample_bicubic2d"), windows.resampled),
+    **dict.fromkeys(("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"), windows.resampled),
     **dict.fromkeys(("repeat", "tile", "repeat_interleave"), composed.repeated),
     **dict.fromkeys(("clamp", "clamp_min", "clamp_max", "hardtanh"), clamp),
     "copy": _copied,
