@@ -24,4 +24,5 @@ def models(
     print("\n".join(aligned(rows)))
     print("\nAny timm model by name, with --weights FILE or --pretrained; tested families:")
     print("\n".join(f"  {family}" for family in TIMM_FAMILIES))
+    print("Nearly all others can be quantized too; what cannot is refused, with the module and the reason.")
     print("\nYour own network: --model path/to/file.py:factory or package.module:factory")
