@@ -27,11 +27,10 @@ from landscape.errors import UserError
 from landscape.graph import Graph, Node
 from landscape.images import ImageSet
 from landscape.quant.elementwise import Elementwise, activation_function
-from landscape.quant.layer_norm import integer_layer_norm, layer_norm
+from landscape.quant.layer_norm import integer_layer_norm, layer_norm, rms_norm
 from landscape.quant.network import QuantizedNetwork, WeightOperand
 from landscape.quant.qparams import CodeRange, channel_view
 from landscape.quant.softmax import SoftmaxKind, SoftmaxTable, log_int_softmax, softmax_table, uniform_softmax
-from landscape.quant.square_root import square_root
 from landscape.quant.steps import StepTable, step_table
 
 EXACT_INPUT_STEP = 2.0**-24
@@ -39,10 +38,6 @@ EXACT_INPUT_STEP = 2.0**-24
 
 LARGEST_LOG2_CODE = 43
 """Of Log-Int-Softmax: a row of 2^13 terms, the largest 2^30 times the smallest, gives no probability below 2^-43."""
-
-
-_LEAST_NORM = 1e-30
-"""Rows of zeros have this norm, so that they stay zeros."""
 
 
 class FloatPass:
@@ -60,7 +55,7 @@ class FloatPass:
             "scale": lambda n, v: v[0] * n.attrs["factor"],
             "affine": lambda n, v: _affine(n, v[0]),
             "layer_norm": lambda n, v: functional.layer_norm(v[0], v[0].shape[-1:], n.weight, n.bias, n.attrs["eps"]),
-            "rms_norm": lambda n, v: _rms_norm(n, v[0], v[0].square().mean(-1, keepdim=True), torch.sqrt),
+            "rms_norm": lambda n, v: _rms_norm(n, v[0]),
             "softmax": lambda n, v: torch.softmax(v[0], -1),
             "unary": lambda n, v: torch.from_numpy(np.asarray(_function(n).function(v[0].numpy()))),
             "mean": lambda n, v: v[0].mean(n.attrs["dims"], n.attrs["keepdim"]),
@@ -229,10 +224,8 @@ class Reference(FloatPass):
         (x,) = values
         if not isinstance(x, Codes):
             return None
-        integers = x.integers.double()
-        squares = integers.square().sum(-1, keepdim=True)
-        mean_square = squares * (x.scale * x.scale) / integers.shape[-1]
-        return _rms_norm(node, integers * x.scale, mean_square, square_root)
+        assert node.weight is not None
+        return rms_norm(x.integers.double(), x.scale, node.weight, node.attrs["eps"], node.attrs["floor"])
 
     def _fold(self, node: Node, values: Sequence[Value]) -> Value | None:
         (x,) = values
@@ -303,9 +296,9 @@ def _affine(node: Node, x: Tensor) -> Tensor:
     return result if node.bias is None else result + channel_view(node.bias, x.ndim, node.attrs["axis"])
 
 
-def _rms_norm(node: Node, x: Tensor, mean_square: Tensor, root: Callable[[Tensor], Tensor]) -> Tensor:
+def _rms_norm(node: Node, x: Tensor) -> Tensor:
     assert node.weight is not None
-    norm = root(mean_square + node.attrs["eps"]).clamp_min(max(node.attrs["floor"], _LEAST_NORM))
+    norm = torch.sqrt(x.square().mean(-1, keepdim=True) + node.attrs["eps"]).clamp_min(node.attrs["floor"])
     return x / norm * node.weight
 
 

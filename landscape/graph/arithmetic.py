@@ -167,7 +167,11 @@ def _over_its_norm(call: Call) -> Node | None:
         return None
     width = call.shape[-1]
     weight = torch.full((width,), width**-0.5, dtype=torch.float64)
-    return call.node("rms_norm", source, weight=weight, eps=0.0, floor=floor * width**-0.5)
+    return call.node("rms_norm", source, weight=weight, eps=0.0, floor=max(floor * width**-0.5, _LEAST_NORM))
+
+
+_LEAST_NORM = 1e-30
+"""Of rows of zeros where a network would divide zero by zero."""
 
 
 def _is_row_norm(call: Call) -> bool:
@@ -203,6 +207,16 @@ def _total(steps: Steps, call: Call, source: str, dim: int | Sequence[int] | Non
     keep = bool(call.arguments.get("keepdim"))
     mean = steps.add("mean", call.shape, source, dims=axes, keepdim=keep)
     return steps.add("scale", call.shape, mean, factor=float(math.prod(shape[axis] for axis in axes)))
+
+
+def larger_nodes(call: Call) -> list[Node]:
+    """``maximum`` and ``minimum`` of two values: b + relu(a - b), or b - relu(b - a)."""
+    first, second = (argument[1:] for argument in (call.arguments["self"], call.arguments["other"]))
+    steps, sign = Steps(call), 1.0 if call.op == "maximum" else -1.0
+    difference = steps.add("add", call.shape, _scaled(steps, call, first, sign), _scaled(steps, call, second, -sign))
+    rest = steps.add("unary", call.shape, difference, function="relu")
+    steps.add("add", call.shape, second, rest if sign > 0 else steps.add("scale", call.shape, rest, factor=-1.0))
+    return steps.nodes
 
 
 def variance_nodes(call: Call) -> list[Node]:

@@ -14,6 +14,7 @@ from landscape.graph import composed, convolutions, windows
 from landscape.graph.arithmetic import (
     axes_of,
     clamp,
+    larger_nodes,
     norm_nodes,
     power,
     product_nodes,
@@ -187,6 +188,8 @@ COMPOSED: dict[str, Callable[[Call], list[Node]]] = {
     "rsub": sum_nodes,
     "mul": product_nodes,
     "div": quotient_nodes,
+    "maximum": larger_nodes,
+    "minimum": larger_nodes,
     "sum": total_nodes,
     "var": variance_nodes,
     "std": variance_nodes,

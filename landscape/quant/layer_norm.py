@@ -45,6 +45,32 @@ def layer_norm(c: Tensor, scale: Tensor | float, weight: Tensor, bias: Tensor, e
     return (channels * c - total) / denominator * weight.to(torch.float64) + bias.to(torch.float64)
 
 
+def rms_norm(c: Tensor, scale: Tensor | float, weight: Tensor, eps: float, floor: float) -> Tensor:
+    """The values c * scale along the last axis over their root mean square, elementwise from exact sums (**ours**).
+
+    y = D c / max(sqrt(D S2 + eps D^2 / s^2), floor D / s) * weight: as `layer_norm`, without the mean.
+
+    Args:
+        c: integer-valued float64, shape (..., D).
+        scale: positive, float64 of shape () or a number.
+        weight: shape (D,).
+        eps: added to the mean square of c * scale, not negative.
+        floor: least root mean square; ``floor`` and ``eps`` are not both zero.
+
+    Returns:
+        Values, float64, shape of ``c``.
+
+    Raises:
+        ValueError: if neither eps nor floor is positive, or the sums are too large to be exact.
+    """
+    if not (eps > 0.0 or floor > 0.0):
+        raise ValueError(f"eps is {eps} and floor {floor}; expected one of them to be positive")
+    channels = c.shape[-1]
+    squares = _squares(c)
+    denominator = torch.clamp_min(square_root(squares + eps * channels**2 / (scale * scale)), floor * channels / scale)
+    return channels * c / denominator * weight.to(torch.float64)
+
+
 def integer_layer_norm(
     c: Tensor, scale: Tensor | float, weight: Tensor, bias: Tensor, output_scale: Tensor | float
 ) -> Tensor:
@@ -87,16 +113,21 @@ def integer_layer_norm(
 
 def _row_sums(c: Tensor) -> tuple[Tensor, Tensor]:
     """S1 and V = D S2 - S1^2 along the last axis, kept as an axis of length 1; exact or refused."""
-    channels = c.shape[-1]
     total = c.sum(-1, keepdim=True)
+    return total, _squares(c) - total * total
+
+
+def _squares(c: Tensor) -> Tensor:
+    """D S2 along the last axis; exact or refused."""
+    channels = c.shape[-1]
     squares = channels * (c * c).sum(-1, keepdim=True)
     # D S2 >= S1^2, so this bounds all sums. Written to refuse NaN as well.
     if not bool((squares < _EXACT).all()):
         raise ValueError(
-            f"LayerNorm over {channels} channels got codes up to {float(c.abs().max()):g}; exact sums need "
+            f"a norm over {channels} channels got codes up to {float(c.abs().max()):g}; exact sums need "
             "channels * sum of squares < 2^53"
         )
-    return total, squares - total * total
+    return squares
 
 
 def _factor_and_power(a: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from landscape.engine import Evaluator, Reference
 from landscape.engine.native import Native
+from landscape.engine.native.build import ISA_VARIABLE, instruction_sets
 from landscape.engine.portable import Portable
 from landscape.graph import capture
 from landscape.images import ImageSet
 from landscape.quant.calibrate import quantize_network
 from landscape.quant.network import QuantizedNetwork
 from landscape.quant.scheme import preset
+from tests.engine.networks import assert_same_codes_together, left_to_reference
 from tests.graph.families import double_logits, relative_error
 from tests.graph.operations import SIZE, STEPPED, stepped
 
@@ -51,6 +53,38 @@ def test_codes_equal_the_reference(name: str, engine: type[Reference], monkeypat
     for images_at_once in (IMAGES, 2):
         found = codes(name, engine, images_at_once)
         assert [node for node in expected if not torch.equal(found[node], expected[node])] == []
+
+
+NORMS = ("rms norm", "rms norm of rows", "cosine attention")
+
+
+@pytest.mark.parametrize("instruction_set", instruction_sets())
+@pytest.mark.parametrize("name", NORMS)
+def test_rms_norms_with_every_instruction_set_and_extreme_scales(
+    name: str, instruction_set: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ISA_VARIABLE, instruction_set)
+    network = quantized(name)
+    outputs = [f"{node.name}.output" for node in network.graph if node.op == "rms_norm"]
+    inputs = [f"{network.graph.source(n.inputs[0]).name}.output" for n in network.graph if n.op == "rms_norm"]
+    for factors in ((1.0, 1.0), (1e-7, 1.0), (1e5, 1.0), (1.0, 1e-3), (1.0, 1e4)):
+        both = zip((inputs, outputs), factors, strict=True)
+        scales = {name: network.scale(name) * factor for group, factor in both for name in group}
+        assert_same_codes_together(network.with_scales(scales), Native(network.with_scales(scales)), 3)
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_compiled_rms_norms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LANDSCAPE_COMPILE", raising=False)
+    expected, found = (codes(name, engine, IMAGES) for engine in (Reference, Portable))
+    assert [node for node in expected if not torch.equal(found[node], expected[node])] == []
+
+
+@pytest.mark.parametrize("engine", [Native, Portable], ids=lambda engine: engine.name)
+def test_norms_are_not_left_to_the_reference(engine: type[Reference], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANDSCAPE_COMPILE", "0")
+    network = quantized("cosine attention")
+    assert "rms_norm" not in left_to_reference(network, engine(network), monkeypatch)
 
 
 @pytest.mark.parametrize("name", STEPPED)

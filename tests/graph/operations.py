@@ -113,6 +113,8 @@ OPERATIONS: dict[str, Step] = {
     "largest": lambda x: x.amax((2, 3)) + x.max(-1)[0].amax(2),
     "largest of windows": lambda x: functional.adaptive_max_pool2d(x, (2, 4)),
     "variance": lambda x: x / (x.var((2, 3), keepdim=True, unbiased=False) + 0.1).sqrt() + x.std(1, keepdim=True),
+    "the larger and the smaller": lambda x: torch.maximum(x, _TABLE) + torch.minimum(x.flip(1), x * 0.5),
+    "rms norm of rows": lambda x: functional.rms_norm(x.flatten(2), (SIZE * SIZE,), eps=1e-3),
     "pixel shuffle": lambda x: functional.pixel_shuffle(x, 2),
     "shares of a pool at the edges": lambda x: functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False),
     "a pool beyond the edge": lambda x: functional.avg_pool2d(x, 3, 2, ceil_mode=True),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from landscape.quant.layer_norm import integer_layer_norm, layer_norm
+from landscape.quant.layer_norm import integer_layer_norm, layer_norm, rms_norm
 
 seeds = st.integers(0, 2**32)
 widths = st.integers(2, 800)
@@ -38,7 +38,28 @@ def test_layer_norm_of_codes_is_layer_norm_of_their_values(channels: int, scale:
     torch.testing.assert_close(layer_norm(c, scalar(scale), weight, bias, 1e-6), expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("kind", ["float", "integer"])
+@given(widths, st.floats(1e-4, 1.0), st.sampled_from([0.0, 1e-6, 0.3]), st.floats(1e-9, 5.0), seeds)
+@settings(max_examples=40)
+def test_rms_norm_of_codes_is_the_rms_norm_of_their_values(
+    channels: int, scale: float, eps: float, floor: float, seed: int
+) -> None:
+    c, weight, _ = row_of_codes(channels, seed)
+    c[0] = 0.0
+    x = c * scale
+    expected = x / (x.square().mean(-1, keepdim=True) + eps).sqrt().clamp_min(floor) * weight
+    torch.testing.assert_close(rms_norm(c, scalar(scale), weight, eps, floor), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_a_row_of_a_norm_of_three_four_and_zero_by_hand() -> None:
+    # mean square 25 / 2; 3 / (5 / sqrt 2) = 0.6 sqrt 2; with a floor of 10 it is 0.3
+    c, ones = torch.tensor([[3.0, 4.0]], dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    torch.testing.assert_close(rms_norm(c, 2.0, ones, 0.0, 1e-9), torch.tensor([[0.6, 0.8]]).double() * 2.0**0.5)
+    torch.testing.assert_close(rms_norm(c, 1.0, ones, 0.0, 10.0), torch.tensor([[0.3, 0.4]]).double())
+    with pytest.raises(ValueError, match="one of them to be positive"):
+        rms_norm(c, 1.0, ones, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("kind", ["float", "integer", "rms"])
 @given(channels=widths, seed=seeds)
 @settings(max_examples=25)
 def test_permuting_the_channels_permutes_the_result_bit_for_bit(kind: str, channels: int, seed: int) -> None:
@@ -48,6 +69,8 @@ def test_permuting_the_channels_permutes_the_result_bit_for_bit(kind: str, chann
     def normalise(c: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         if kind == "float":
             return layer_norm(c, scalar(0.013), weight, bias, 1e-6)
+        if kind == "rms":
+            return rms_norm(c, scalar(0.013), weight, 1e-6, 1e-6)
         return integer_layer_norm(c, scalar(0.013), weight, bias, scalar(0.02))
 
     assert torch.equal(normalise(c[:, order], weight[order], bias[order]), normalise(c, weight, bias)[:, order])

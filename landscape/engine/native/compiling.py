@@ -71,6 +71,7 @@ _COVERS: dict[str, Callable[[Builder, Node], bool]] = {
     "conv2d": cover_layer,
     "unary": cover_unary,
     "layer_norm": cover_norm,
+    "rms_norm": cover_norm,
     "add": cover_sum,
     "cat": cover_cat,
     "matmul": cover_matmul,

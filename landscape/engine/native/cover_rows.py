@@ -14,12 +14,13 @@ LARGEST_NORM = 46_500
 
 
 def cover_norm(builder: Builder, node: Node) -> bool:
-    """A LayerNorm with a quantizer: float, or integer with one scale."""
+    """A LayerNorm or RMS norm with a quantizer: float, or integer with one scale."""
     x, axis = builder.place(node.inputs[0]), layouts.batch_axis(node)
     assert node.weight is not None
     if x is None or not x.summable or builder.quantizer(node.name) is None:
         return False
-    float_with_factors = builder.network.scheme.layer_norm == "float" and builder.last_axis(node)
+    is_float = node.op == "rms_norm" or builder.network.scheme.layer_norm == "float"
+    float_with_factors = is_float and builder.last_axis(node)
     if not (builder.uniform(node) or float_with_factors):
         return False
     if node.weight.numel() > LARGEST_NORM or axis is None:

@@ -53,8 +53,8 @@ class Norm(ctypes.Structure):
 
     _fields_ = (
         ("width", _N), ("wide", _I), ("zero", _I), ("spread_offset", _D), ("weight", _P), ("bias", _P),
-        ("quantizer", _P), ("gain", _P), ("shift", _P), ("tolerance", _F), ("saturate", _I), ("integer", _I),
-        ("scale", _D), ("largest_gain", _F), ("per_mean", _F),
+        ("quantizer", _P), ("gain", _P), ("shift", _P), ("tolerance", _F), ("saturate", _I),
+        ("around_zero", _I), ("floor", _D), ("integer", _I), ("scale", _D), ("largest_gain", _F), ("per_mean", _F),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-// Float LayerNorm of integers from exact sums; see landscape.quant.layer_norm for the definition.
+// Float LayerNorm, and RMS norm, of integers from exact sums; see landscape.quant.layer_norm for the definitions.
 
 #pragma once
 
@@ -15,6 +15,9 @@ struct Norm {
     const float *gain, *shift;  // weight / scale of the output, bias / scale + zero point; padded
     float tolerance;
     int32_t saturate;  // see `Fast` in layer.h
+    // Of RMS norm: no mean, and the least denominator.
+    int32_t around_zero;
+    double floor;
     // Of integer LayerNorm, see integer_norm.h.
     int32_t integer;
     double scale;  // of the input
@@ -58,8 +61,10 @@ inline Statistics statistics_of(const Norm &l, const void *from) {
     Statistics found;
     int64_t squares;
     row_sums(l, from, found.total, squares);
+    if (l.around_zero) found.total = 0;
     const double channels = static_cast<double>(l.width), sum = static_cast<double>(found.total);
     found.denominator = std::sqrt(channels * static_cast<double>(squares) - sum * sum + l.spread_offset);
+    if (found.denominator < l.floor) found.denominator = l.floor;
     found.reciprocal = static_cast<float>(1.0 / found.denominator);
     return found;
 }

@@ -156,10 +156,12 @@ def sum_struct(
 
 
 def norm_struct(node: Node, x: ActivationQuantizer, out: ActivationQuantizer, integer: bool) -> Held:
-    """Float LayerNorm with a quantizer behind it, uniform or with powers of two; or integer LayerNorm, uniform."""
-    assert node.weight is not None and node.bias is not None
+    """Float LayerNorm or RMS norm with a quantizer behind it, uniform or with powers of two; or integer LayerNorm."""
+    assert node.weight is not None
     quantizer, width = activation_struct(out), node.weight.numel()
-    weight, bias = node.weight.double().contiguous(), node.bias.double().contiguous()
+    weight = node.weight.double().contiguous()
+    bias = torch.zeros_like(weight) if node.bias is None else node.bias.double().contiguous()
+    around_zero, floor = node.op == "rms_norm", node.attrs.get("floor", 0.0) * width / float(x.scale)
     scale = torch.tensor(float(x.scale), dtype=torch.float64)
     spread_offset = float(node.attrs["eps"] * width**2 / (scale * scale))
     factors = out.factors(1)
@@ -173,7 +175,8 @@ def norm_struct(node: Node, x: ActivationQuantizer, out: ActivationQuantizer, in
     struct = Norm(
         width, x.exponents is not None, _zero_of(x), spread_offset, address(weight), address(bias),
         struct_at(quantizer), address(arrays[0]), address(arrays[1]), tolerance,
-        bounds.norm_saturates(gain, shift, highest), integer, float(x.scale), float(gain.abs().max()), per_mean,
+        bounds.norm_saturates(gain, shift, highest), around_zero, floor, integer, float(x.scale),
+        float(gain.abs().max()), per_mean,
     )  # fmt: skip
     return Held(struct, (quantizer, weight, bias, *arrays))
 

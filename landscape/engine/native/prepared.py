@@ -171,9 +171,10 @@ class Prepared(Reference):
         return self._steps[node.name]
 
     def norm_parameters(self, node: Node, source: str) -> Held:
-        """Of a LayerNorm."""
+        """Of a LayerNorm or RMS norm."""
         x, out = self.source_quantizer(source), self.network.activations[node.name]
-        return parameters.norm_struct(node, x, out, self.network.scheme.layer_norm == "integer")
+        integer = node.op == "layer_norm" and self.network.scheme.layer_norm == "integer"
+        return parameters.norm_struct(node, x, out, integer)
 
     def sum_parameters(self, a: str, b: str | None, name: str, channels: int) -> Held:
         """Of a sum, or of a new quantization where there is no b."""

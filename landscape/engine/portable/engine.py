@@ -175,7 +175,7 @@ class Portable(Reference):
             codes = operations.total(first, values[1], self._target(node.name))
         elif node.op == "mul" and isinstance(values[1], Bytes):
             codes = operations.gated(first, values[1], self._target(node.name))
-        elif node.op == "layer_norm":
+        elif node.op in ("layer_norm", "rms_norm"):
             codes = self._norm(node, first)
         return None if codes is None else self._target(node.name).value(codes)
 
@@ -314,7 +314,10 @@ class Portable(Reference):
         return super()._unary(node, values)
 
     def _norm(self, node: Node, x: Bytes) -> Tensor | None:
-        assert node.weight is not None and node.bias is not None
+        assert node.weight is not None
+        if node.op == "rms_norm":
+            return operations.rms_norm(x, node.weight, node.attrs["eps"], node.attrs["floor"], self._target(node.name))
+        assert node.bias is not None
         if self.network.scheme.layer_norm == "integer":
             return operations.integer_layer_norm(x, node.weight, node.bias, self._target(node.name))
         return operations.layer_norm(x, node.weight, node.bias, node.attrs["eps"], self._target(node.name))

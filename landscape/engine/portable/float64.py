@@ -258,8 +258,9 @@ def layer_norm(
     error: Tensor,
     lowest: Tensor,
     highest: Tensor,
+    floor: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Codes of a LayerNorm over the last axis; the formula of `landscape.quant.layer_norm.layer_norm`.
+    """Codes of a norm over the last axis; the formulas of `layer_norm` and `rms_norm` in `landscape.quant.layer_norm`.
 
     Args:
         codes: uint8 (R, D), D at most `LARGEST_NORM`.
@@ -271,20 +272,27 @@ def layer_norm(
         error: float64 (D,).
         lowest: float64 ().
         highest: float64 ().
+        floor: float64 (), the least denominator of an RMS norm; None for a LayerNorm.
     """
     channels = codes.shape[-1]
-    c, ones, spread = _row_sums(codes, zero_point, factors)
-    inverse = 1.0 / torch.sqrt(spread + epsilon)
+    c, ones, spread = _row_sums(codes, zero_point, factors, floor is None)
+    denominator = torch.sqrt(spread + epsilon)
+    inverse = 1.0 / (denominator if floor is None else torch.maximum(denominator, floor))
     return settled((c * channels - ones).to(torch.float64) * inverse * weight + bias, error, lowest, highest)
 
 
-def _row_sums(codes: Tensor, zero_point: Tensor, factors: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The integers c of rows, their sums S1 (float32 both), and V = D S2 - S1^2 (float64), all exact."""
+def _row_sums(
+    codes: Tensor, zero_point: Tensor, factors: Tensor | None, around_mean: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The integers c of rows, their sums S1 (float32 both), and V = D S2 - S1^2 (float64), all exact.
+
+    S1 is taken for 0 where not `around_mean`.
+    """
     c = codes.to(torch.float32) - zero_point
     if factors is not None:
         c = c * factors
     # |c| <= 2040, sums of c are below 2^23; squares (below 2^22) are summed in two parts.
-    ones = c.sum(-1, keepdim=True)
+    ones = c.sum(-1, keepdim=True) if around_mean else torch.zeros_like(c[..., :1])
     squares = c * c
     high = torch.floor(squares * 2.0**-12)
     low = squares - high * 4096.0

@@ -28,6 +28,7 @@ from landscape.engine.portable.values import Bytes, Powers
 from landscape.engine.values import Codes
 from landscape.quant.layer_norm import integer_layer_norm as exact_integer_layer_norm
 from landscape.quant.layer_norm import layer_norm as exact_layer_norm
+from landscape.quant.layer_norm import rms_norm as exact_rms_norm
 from landscape.quant.qparams import CodeRange
 from landscape.quant.softmax import MAX_TOKENS, SoftmaxTable, log_int_constants, log_int_softmax, uniform_softmax
 
@@ -268,17 +269,31 @@ def requantized(x: Bytes, target: Target) -> Tensor | None:
 
 def layer_norm(x: Bytes, weight: Tensor, bias: Tensor, eps: float, target: Target) -> Tensor | None:
     """Codes of a float LayerNorm over the last axis."""
+    return _norm(x, weight, bias, eps, None, target)
+
+
+def rms_norm(x: Bytes, weight: Tensor, eps: float, floor: float, target: Target) -> Tensor | None:
+    """Codes of an RMS norm over the last axis."""
+    return _norm(x, weight, None, eps, floor, target)
+
+
+def _norm(
+    x: Bytes, weight: Tensor, bias: Tensor | None, eps: float, floor: float | None, target: Target
+) -> Tensor | None:
     channels = x.codes.shape[-1]
     if channels > float64.LARGEST_NORM:
         return None
     rows = x.codes.reshape(-1, channels)
     scale = torch.tensor(x.scale, dtype=torch.float64)
+    offset = torch.zeros_like(weight.double()) if bias is None else bias.double()
 
     def value(codes: Tensor) -> Tensor:
-        return exact_layer_norm(_centred(x, codes), scale, weight.double(), bias.double(), eps)
+        if floor is not None:
+            return exact_rms_norm(_centred(x, codes), scale, weight.double(), eps, floor)
+        return exact_layer_norm(_centred(x, codes), scale, weight.double(), offset, eps)
 
-    def parameters() -> tuple[Tensor, ...]:
-        gain, shift = weight.double() / target.scale, bias.double() / target.scale
+    def parameters() -> tuple[Tensor | None, ...]:
+        gain, shift = weight.double() / target.scale, offset / target.scale
         largest = gain.abs() * channels**0.5  # no number of a row is farther from its mean, in standard deviations
         return (
             target.number(x.zero_point),
@@ -287,9 +302,10 @@ def layer_norm(x: Bytes, weight: Tensor, bias: Tensor, eps: float, target: Targe
             shift + target.zero_point,
             error_bound(largest + shift.abs() + target.zero_point),
             *target.ends,
+            None if floor is None else (floor * channels / scale).to(rows.device),
         )
 
-    key = ("layer_norm", x.scale, x.zero_point, id(weight), id(bias), eps)
+    key = ("norm", x.scale, x.zero_point, id(weight), id(bias), eps, floor)
     zero, *others = target.once(key, (weight, bias), parameters)
     fast = _layer_norm(rows, zero, x.factors, *others)
     if fast is None:

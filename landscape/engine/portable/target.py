@@ -42,7 +42,7 @@ class Target:
     ends: tuple[Tensor, Tensor]
     prepared: dict[Any, tuple[Any, tuple[Tensor, ...]]] = field(default_factory=dict, compare=False, repr=False)
 
-    def once(self, key: Any, kept: Any, make: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    def once(self, key: Any, kept: Any, make: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
         """Parameters of a kernel, made when they are first asked for.
 
         Args:
