@@ -1,17 +1,18 @@
 """Which of timm's networks can be taken apart, and whether all engines give their codes: the smallest of each module.
 
-    python -m benchmarks.timm_coverage --threads 2 --out benchmarks/results/timm_coverage.md
+    LANDSCAPE_COMPILE=0 python -m benchmarks.timm_coverage --threads 2 --out benchmarks/results/timm_coverage.md
     python -m benchmarks.timm_coverage --names eva02_tiny_patch14_224,swinv2_tiny_window8_256
 
 Weights are random (with BatchNorms that have statistics), pixels too. For each network the logits of its graph in
 float64 are compared with the module's own, and every code of the quantized network, and its logits, with those of the
-reference.
+reference. Compiling `portable` takes a minute or more for each network, hence LANDSCAPE_COMPILE=0.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -146,7 +147,10 @@ def report(found: Sequence[Row], options: argparse.Namespace) -> list[str]:
     done = [row for row in found if not row.refused]
     equal = [row for row in done if "DIFFERS" not in row.engines]
     untried, facts = [row for row in found if row.refused.startswith("not tried")], workload.machine()
-    where = f"{facts['processor']}, {', '.join(facts['instruction sets'])}; PyTorch {facts['torch']}"
+    compiled = "uncompiled" if os.environ.get("LANDSCAPE_COMPILE") == "0" else "compiled"
+    where = (
+        f"portable {compiled}; {facts['processor']}, {', '.join(facts['instruction sets'])}; PyTorch {facts['torch']}"
+    )
     return [
         "# Networks of timm that can be taken apart",
         "",
