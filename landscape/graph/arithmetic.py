@@ -157,9 +157,10 @@ def _over_its_norm(call: Call) -> Node | None:
     floor = 0.0
     while found is not None and found.op in ("expand", "expand_as", "clamp_min", "clamp"):
         if found.op.startswith("clamp"):
-            if floor or found.arguments.get("max") is not None:
+            least = found.arguments.get("min")
+            if floor or found.arguments.get("max") is not None or not isinstance(least, int | float):
                 return None
-            floor = float(found.arguments["min"])
+            floor = float(least)
         found = found.calls.get(found.value("self"))
     if found is None or found.op != "linalg_vector_norm" or found.value("self") != source:
         return None

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
-from unittest import mock
 
 import torch
 import torch.utils._pytree as pytree
@@ -95,8 +94,12 @@ def _without_autocast() -> Iterator[None]:
     The graph computes in float64 whatever it says.
     """
     kind = torch.amp.autocast_mode.autocast
-    with mock.patch.object(kind, "__enter__", lambda self: self), mock.patch.object(kind, "__exit__", lambda *_: None):
+    entered, left = kind.__enter__, kind.__exit__
+    kind.__enter__, kind.__exit__ = (lambda self: self), (lambda *_: None)  # type: ignore[method-assign]
+    try:
         yield
+    finally:
+        kind.__enter__, kind.__exit__ = entered, left  # type: ignore[method-assign]
 
 
 @contextmanager

@@ -105,10 +105,10 @@ def _taps(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 def nearest(call: Call) -> Node:
     """``upsample_nearest2d``: pixels repeated, or left out."""
-    height, width = call.shapes[call.value("input" if "input" in call.arguments else "self")][-2:]
+    source = call.value("input" if "input" in call.arguments else "self")
+    height, width = call.shapes[source][-2:]
     numbers = torch.arange(height * width, dtype=torch.float64).reshape(1, 1, height, width)
     found = _probed(call, numbers)[0, 0].long()
-    source = call.value("input" if "input" in call.arguments else "self")
     return call.node("view", source, call=taken, args=((found[:, 0] // width, found[0] % width),))
 
 
@@ -199,4 +199,6 @@ def checked(nodes: Sequence[Node]) -> None:
         if node.attrs.get("lowest"):
             for reader in nodes:
                 if node.name in reader.inputs and not (reader.op == "max_pool2d" and reader.attrs["args"][3] == (1, 1)):
-                    raise UnsupportedError("padding with minus infinity other than before a maximum pool")
+                    raise UnsupportedError(
+                        f"padding with minus infinity other than before a maximum pool, in module {node.module!r}"
+                    )

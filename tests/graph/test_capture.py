@@ -215,6 +215,14 @@ def test_what_cannot_be_taken_apart_is_named_with_its_module_and_what_it_needs(k
     assert words in message and "module 'step' (Step)" in message and "\n" not in message
 
 
+def test_padding_with_minus_infinity_is_refused_unless_a_maximum_pool_reads_it() -> None:
+    def step(x: Tensor) -> Tensor:
+        return functional.pad(x, (0, 1, 0, 1), value=float("-inf"))[..., :SIZE, :SIZE]
+
+    with pytest.raises(UserError, match=r"minus infinity other than before a maximum pool, in module 'step'"):
+        taken(Wrapped(step).eval())
+
+
 def test_an_unknown_operation_says_where_it_would_be_added() -> None:
     with pytest.raises(UserError, match=r"needs an entry in landscape/graph/operators.py"):
         taken(Wrapped(lambda x: torch.cumsum(x, 1)).eval())
