@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import engine, float32_noise, scan_time, workload
+from benchmarks import engine, float32_noise, scan_time, timm_coverage, workload
 from benchmarks.eager_vit import FakeQuantizedViT
 from landscape.engine import Evaluator, Reference
 from tests.engine.networks import images, network, quantized
@@ -69,3 +70,17 @@ def test_the_benchmark_writes_its_tables(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "engine.json").read_text())
     assert [row["engine"] for row in found["rows"]] == ["baseline", "reference", "reference"]
     assert "| 2 | reference | block 11 |" in (tmp_path / "engine.md").read_text()
+
+
+def test_coverage_of_timm_tells_what_is_equal_and_what_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANDSCAPE_COMPILE", "0")
+    names = "test_resnet,efficientnet_cc_b0_4e,inception_v3"
+    timm_coverage.main(["--names", names, "--images", "2", "--side", "250", "--out", str(tmp_path / "table.md")])
+    text = (tmp_path / "table.md").read_text()
+    resnet, conditional, large = text.splitlines()[-3:]
+    assert re.fullmatch(r"\| resnet \| test_resnet \| 160 \| \de-1\d \| native equal, portable equal \|", resnet)
+    assert "conv2d whose weight depends on the images" in conditional and "images of 299 pixels" in large
+    assert "of 3 modules 1 are taken apart" in text and "In 1 of these every engine" in text
+    assert "test_resnet" in capsys.readouterr().out
