@@ -77,7 +77,20 @@ def test_coverage_of_timm_tells_what_is_equal_and_what_is_refused(
 ) -> None:
     monkeypatch.setenv("LANDSCAPE_COMPILE", "0")
     names = "test_resnet,efficientnet_cc_b0_4e,inception_v3"
-    timm_coverage.main(["--names", names, "--images", "2", "--side", "250", "--out", str(tmp_path / "table.md")])
+    timm_coverage.main(
+        [
+            "--names",
+            names,
+            "--images",
+            "2",
+            "--side",
+            "250",
+            "--threads",
+            str(torch.get_num_threads()),
+            "--out",
+            str(tmp_path / "table.md"),
+        ]
+    )
     text = (tmp_path / "table.md").read_text()
     resnet, conditional, large = text.splitlines()[-3:]
     assert re.fullmatch(r"\| resnet \| test_resnet \| 160 \| \de-1\d \| native equal, portable equal \|", resnet)
