@@ -165,9 +165,8 @@ def test_mapping_reaches_the_tensors_of_every_kind_of_value() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_left_on_disk_however_the_process_ends(tmp_path: Path, number: signal.Signals) -> None:
     program = """
-        import signal, torch
+        import torch
         from landscape.engine.prefix_cache import PrefixCache
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # though a shell in the background ignores it
         cache = PrefixCache(0)
         kept = cache.keep({"a": torch.zeros(100_000)})
         print(cache.bytes_on_disk, flush=True)
