@@ -136,21 +136,27 @@ def stack_nodes(call: Call) -> list[Node]:
 
 
 def replaced_nodes(call: Call) -> list[Node]:
-    """``slice_scatter``: a value with a part of it replaced, as a concatenation."""
+    """``slice_scatter`` and ``select_scatter``: a value with a part of it replaced, as a concatenation."""
     a, steps, source = call.arguments, Steps(call), call.value("self")
     (dim,) = axes_of(a.get("dim", 0), len(call.shape), call.op)
     size = call.shape[dim]
     if size == -1 or a.get("step", 1) != 1:
         raise UnsupportedError("slice_scatter along the images, or with steps")
-    first, last, _ = slice(a.get("start"), a.get("end")).indices(size)
+    part = call.value("src")
+    if call.op == "select_scatter":
+        first = a["index"] % size
+        last = first + 1
+        part = steps.view(part, (*call.shape[:dim], 1, *call.shape[dim + 1 :]), torch.unsqueeze, dim)
+    else:
+        first, last, _ = slice(a.get("start"), a.get("end")).indices(size)
     parts = []
     for start, end in ((0, first), (last, size)):
         shape = (*call.shape[:dim], end - start, *call.shape[dim + 1 :])
         parts.append(steps.view(source, shape, torch.narrow, dim, start, end - start) if end > start else None)
     before, after = parts
-    names = [name for name in (before, call.value("src"), after) if name is not None]
+    names = [name for name in (before, part, after) if name is not None]
     if len(names) == 1:
-        return [call.node("identity", names[0])]
+        return steps.nodes or [call.node("identity", part)]
     steps.add("cat", call.shape, *names, dim=dim)
     return steps.nodes
 

@@ -201,6 +201,7 @@ COMPOSED: dict[str, Callable[[Call], list[Node]]] = {
     "stack": composed.stack_nodes,
     "amax": composed.maximum_nodes,
     "slice_scatter": composed.replaced_nodes,
+    "select_scatter": composed.replaced_nodes,
     "conv1d": convolutions.convolution_1d_nodes,
     "conv3d": convolutions.convolution_3d_nodes,
     "conv_transpose2d": convolutions.transposed_convolution_nodes,
