@@ -201,13 +201,19 @@ def total_nodes(call: Call) -> list[Node]:
 
 
 def _total(steps: Steps, call: Call, source: str, dim: int | Sequence[int] | None) -> str:
+    axes, count = _reduced(call, dim)
+    keep = bool(call.arguments.get("keepdim"))
+    mean = steps.add("mean", call.shape, source, dims=axes, keepdim=keep)
+    return steps.add("scale", call.shape, mean, factor=float(count))
+
+
+def _reduced(call: Call, dim: int | Sequence[int] | None) -> tuple[tuple[int, ...], int]:
+    """The axes over which a call goes, and how many numbers of its value lie along them; never images."""
     shape = call.shapes[call.value("self")]
     axes = axes_of(dim, len(shape), call.op)
     if any(shape[axis] == -1 for axis in axes):
         raise UnsupportedError(f"{call.op} over images")
-    keep = bool(call.arguments.get("keepdim"))
-    mean = steps.add("mean", call.shape, source, dims=axes, keepdim=keep)
-    return steps.add("scale", call.shape, mean, factor=float(math.prod(shape[axis] for axis in axes)))
+    return axes, math.prod(shape[axis] for axis in axes)
 
 
 def larger_nodes(call: Call) -> list[Node]:
@@ -223,11 +229,7 @@ def larger_nodes(call: Call) -> list[Node]:
 def variance_nodes(call: Call) -> list[Node]:
     """``var`` and ``std``: the mean square of what is left without the mean."""
     a, source, steps = call.arguments, call.value("self"), Steps(call)
-    shape = call.shapes[source]
-    axes = axes_of(a.get("dim"), len(shape), call.op)
-    count = math.prod(shape[axis] for axis in axes)
-    if any(shape[axis] == -1 for axis in axes):
-        raise UnsupportedError(f"{call.op} over images")
+    shape, (axes, count) = call.shapes[source], _reduced(call, a.get("dim"))
     unbiased = a.get("unbiased", True) if a.get("correction") is None else int(a["correction"])
     reduced = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
     mean = steps.add("mean", reduced, source, dims=axes, keepdim=True)
