@@ -67,7 +67,7 @@ class Evaluator:
         self._step = step = max(chunk, getattr(self.centre, "images_at_once", 1))
         self._chunks = [_Chunk(i, min(i + step, len(images))) for i in range(0, len(images), step)]
         self._passed: tuple[QuantizedNetwork, Reference] | None = None  # of the last `passes`: one point takes several
-        self.cache = PrefixCache(cache_bytes)
+        self.cache = PrefixCache(cache_bytes, getattr(self.centre, "device", "cpu"))
         self._prepared = False
 
     def _border(self, graph: Graph) -> set[str]:
@@ -168,8 +168,8 @@ class Evaluator:
             count: How many images at least (whole chunks are computed, then cut).
 
         Returns:
-            int32 tensors by name, in the shapes of the nodes' values (for views that merge images with windows: with
-            their multiples).
+            int32 tensors on the CPU by name, in the shapes of the nodes' values (for views that merge images with
+            windows: with their multiples).
         """
         arithmetic = self._arithmetic_of(network)
         found: dict[str, list[Tensor]] = {name: [] for name in names}
@@ -179,7 +179,7 @@ class Evaluator:
             images = min(chunk.stop, count) - chunk.start
             for node, value in self._walk(arithmetic, _Chunk(chunk.start, chunk.start + images), set(names)):
                 if node.name in found and isinstance(value, Codes):
-                    found[node.name].append(value.integers.to(torch.int32))
+                    found[node.name].append(value.integers.to("cpu", torch.int32))
         axes = {name: self._image_axis(name) for name in names}
         return {n: parts[0] if (axis := axes[n]) is None else torch.cat(parts, axis) for n, parts in found.items()}
 
@@ -242,7 +242,7 @@ class Evaluator:
         """What the changing part reads of the shared part: computed when it is first asked for, then kept."""
         if chunk.kept is None:
             chunk.kept = self.cache.keep(self._prefix(chunk))
-        values = {name: v.unpacked() if isinstance(v, Codes) else v for name, v in chunk.kept.items()}
+        values = self.cache.read(chunk.kept)
         if "input" in self.changing:  # the images' own scale moves
             values["input"] = self._input(arithmetic, chunk)
         return values

@@ -1,4 +1,4 @@
-"""Where the values of the shared part are kept: in memory up to a limit, beyond it in a file.
+"""Where the values of the shared part are kept: in memory (a GPU's, there) up to a limit, beyond it in a file.
 
 The file has no name: it is unlinked as soon as it is open, so nothing is left of it however the process ends (on
 Windows it goes when it is closed). Its pages are mapped into memory as they are read, and the system drops them again
@@ -21,7 +21,7 @@ from landscape.engine.values import Codes, Value
 from landscape.errors import UserError
 
 _SMALL = 4096
-"""Bytes up to which a tensor is not worth a place in the file (parameters that values share)."""
+"""Bytes up to which a tensor is not worth a place in the file. Vectors never are: parameters that values share."""
 
 
 class PrefixCache:
@@ -29,10 +29,11 @@ class PrefixCache:
 
     Args:
         memory_bytes: How much may stay in memory; the rest goes to the file.
+        device: Where the values are computed, in whose memory they stay.
     """
 
-    def __init__(self, memory_bytes: int) -> None:
-        self._free = memory_bytes
+    def __init__(self, memory_bytes: int, device: str = "cpu") -> None:
+        self._free, self._device = memory_bytes, device
         self._end = 0
         self._file: IO[bytes] | None = None
 
@@ -54,11 +55,17 @@ class PrefixCache:
             return packed
         return {name: mapped(value, self._written) for name, value in packed.items()}
 
+    def read(self, kept: Mapping[str, Value]) -> dict[str, Value]:
+        """What was given to `keep`, from what that gave, unpacked and on the device."""
+        if self._device != "cpu":
+            kept = {name: mapped(value, lambda tensor: tensor.to(self._device)) for name, value in kept.items()}
+        return {name: value.unpacked() if isinstance(value, Codes) else value for name, value in kept.items()}
+
     def _written(self, tensor: Tensor) -> Tensor:
         count = tensor.numel() * tensor.element_size()
-        if count <= _SMALL or tensor.device.type != "cpu":
+        if count <= _SMALL or tensor.ndim < 2:
             return tensor
-        array = tensor.contiguous().numpy()
+        array = tensor.contiguous().cpu().numpy()
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="landscape-")  # noqa: SIM115  # lives as long as the cache

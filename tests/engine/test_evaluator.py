@@ -135,7 +135,7 @@ def test_the_cache_gives_back_what_it_was_given() -> None:
 
 def test_the_cache_stays_in_memory_up_to_its_limit_only() -> None:
     cache = PrefixCache(40_000)
-    value: Value = torch.zeros(4000, dtype=torch.float64)  # 32,000 bytes
+    value: Value = torch.zeros(40, 100, dtype=torch.float64)  # 32,000 bytes
     cache.keep({"a": value})
     assert cache.bytes_on_disk == 0
     cache.keep({"a": value})
@@ -148,7 +148,7 @@ def test_a_full_disk_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
     with pytest.raises(UserError, match=r"No space left.*--cache-gb"):
-        PrefixCache(0).keep({"a": torch.zeros(4000)})
+        PrefixCache(0).keep({"a": torch.zeros(40, 100)})
 
 
 def test_mapping_reaches_the_tensors_of_every_kind_of_value() -> None:
@@ -168,7 +168,7 @@ def test_nothing_is_left_on_disk_however_the_process_ends(tmp_path: Path, number
         import torch
         from landscape.engine.prefix_cache import PrefixCache
         cache = PrefixCache(0)
-        kept = cache.keep({"a": torch.zeros(100_000)})
+        kept = cache.keep({"a": torch.zeros(100, 1000)})
         print(cache.bytes_on_disk, flush=True)
         import time
         time.sleep(60)
