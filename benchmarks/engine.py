@@ -6,11 +6,15 @@ as released code does, so the ratio for block N compares a whole baseline pass w
 
     python -m benchmarks.engine                                   # random weights and images
     python -m benchmarks.engine --weights W --data FOLDER         # real ones
+    python -m benchmarks.engine --device cuda --batches 8,64,256  # baseline and engines on a GPU
+
+An engine that evaluates several candidates at once is given as many; its time is divided by their number.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import itertools
 import json
 import os
@@ -29,7 +33,7 @@ from timm.models.vision_transformer import VisionTransformer
 from benchmarks import workload
 from benchmarks.eager_vit import FakeQuantizedViT
 from benchmarks.workload import Workload
-from landscape.engine import ENGINES, INEXACT, Evaluator, choose_engine
+from landscape.engine import DEVICES, ENGINES, INEXACT, Evaluator, choose_engine
 from landscape.errors import UserError
 from landscape.quant.network import QuantizedNetwork
 from landscape.quant.parameters import load_quantized, save_quantized
@@ -42,12 +46,16 @@ CANDIDATES = 16
 
 Row = dict[str, Any]
 
+Run = Callable[[], int]
+"""Evaluates all images, and returns on how many candidates it did so."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmark and write ``engine.json`` and ``engine.md``; with a preset by name ``engine-NAME.md``."""
+    """Run the benchmark; write ``engine.json`` and ``engine.md``, or ``engine-PRESET-DEVICE`` where not the default."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     workload.add_options(parser, images=32)
     parser.add_argument("--engines", help="with commas; all that are to be had without it")
+    parser.add_argument("--device", default="cpu", choices=DEVICES, help="of baseline and engines")
     parser.add_argument("--batches", default="1,8,32")
     parser.add_argument("--blocks", default="0,5,11")
     parser.add_argument("--rounds", type=int, default=5)
@@ -59,26 +67,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         probe(options)
         return
     load = workload.load(options)
-    engines = _engines(options.engines)
+    engines = _engines(options.engines, options.device)
     rows = [row for batch in _numbers(options.batches) for row in measure(load, engines, batch, options)]
     processes = {} if options.no_processes else {name: measure_process(load, name, options) for name in engines}
     report = {"workload": load.words, "rounds": options.rounds, "machine": workload.machine(), "engines": engines}
     report["note"] = options.note
     text = to_markdown(report, rows, processes)
     options.out.mkdir(parents=True, exist_ok=True)
-    name = "engine" if options.preset == "default" else f"engine-{options.preset}"
+    name = "-".join(["engine", *(part for part in (options.preset, options.device) if part not in ("default", "cpu"))])
     (options.out / f"{name}.json").write_text(json.dumps({**report, "rows": rows, "processes": processes}, indent=1))
     (options.out / f"{name}.md").write_text(text)
     print(text)
 
 
-def _engines(names: str | None) -> dict[str, str]:
+def _engines(names: str | None, device: str) -> dict[str, str]:
     """Engines by name with the words about them; without names all that are to be had."""
     wanted = names.split(",") if names else [*ENGINES, *INEXACT]
     found = {}
     for name in wanted:
         try:
-            found[name] = choose_engine(name)[1]
+            found[name] = choose_engine(name, device)[1]
         except UserError:
             if names:
                 raise
@@ -91,17 +99,18 @@ def _numbers(text: str) -> list[int]:
 
 def measure(load: Workload, engines: dict[str, str], batch: int, options: argparse.Namespace) -> list[Row]:
     """One row per engine and task at a batch size, with the baseline's own row first."""
-    baseline = baseline_run(load, batch)
-    blocks = _numbers(options.blocks)
-    tasks = {(name, block): engine_run(load, name, block, batch) for name in engines for block in [None, *blocks]}
-    baseline()
+    blocks, device = _numbers(options.blocks), options.device
+    tasks: dict[Any, Run] = {"baseline": baseline_run(load, batch, device)}
+    for name in engines:
+        tasks |= {(name, block): engine_run(load, name, block, batch, device) for block in [None, *blocks]}
     for run in tasks.values():
         run()  # first calls compile, pack weights and fill the cache
-    seconds: dict[Any, list[float]] = {key: [] for key in ["baseline", *tasks]}
+    seconds: dict[Any, list[float]] = {key: [] for key in tasks}
     for number in range(options.rounds):
-        seconds["baseline"].append(_timed(baseline))
         for key, run in tasks.items():
-            seconds[key].append(_timed(run))
+            start = time.perf_counter()
+            candidates = run()
+            seconds[key].append((time.perf_counter() - start) / candidates)
         print(f"batch {batch}: round {number + 1} of {options.rounds}", file=sys.stderr)
     return [_row(key, batch, seconds[key], seconds["baseline"], len(load.images)) for key in seconds]
 
@@ -127,30 +136,40 @@ def _row(key: Any, batch: int, seconds: list[float], baseline: list[float], imag
     }
 
 
-def baseline_run(load: Workload, batch: int) -> Callable[[], torch.Tensor]:
+def baseline_run(load: Workload, batch: int, device: str = "cpu") -> Run:
     """A whole pass of eager fake quantization, from pixels."""
     if not isinstance(load.module, VisionTransformer):
         raise UserError("the eager baseline knows timm's vision transformers only; give another --model")
-    eager = FakeQuantizedViT(load.module, load.network).eval()
+    eager = FakeQuantizedViT(copy.deepcopy(load.module), load.network).eval().to(device)
 
-    def run() -> torch.Tensor:
+    def run() -> int:
         with torch.inference_mode():
             starts = range(0, len(load.images), batch)
-            return torch.cat([eager(load.images.normalized(slice(i, i + batch))) for i in starts])
+            torch.cat([eager(load.images.normalized(slice(i, i + batch)).to(device)) for i in starts]).cpu()
+        return 1
 
     return run
 
 
-def engine_run(load: Workload, name: str, block: int | None, batch: int) -> Callable[[], torch.Tensor]:
-    """A whole pass from pixels (block None), or a new candidate that differs from `block` on, from the cache."""
-    arithmetic, network = choose_engine(name)[0], load.network
+def engine_run(load: Workload, name: str, block: int | None, batch: int, device: str = "cpu") -> Run:
+    """A whole pass from pixels (block None), or new candidates that differ from `block` on, from the cache."""
+    arithmetic, network = choose_engine(name, device)[0], load.network
     if block is None:
         centre = arithmetic(network, None)
-        return lambda: Evaluator(network, load.images, (), lambda *_: centre, batch).logits(network)
+
+        def from_pixels() -> int:
+            Evaluator(network, load.images, (), lambda *_: centre, batch).logits(network)
+            return 1
+
+        return from_pixels
     names = moved_names(network, block)
     evaluator = Evaluator(network, load.images, names, arithmetic, batch)
     drawn = itertools.cycle([candidate(network, names, seed) for seed in range(CANDIDATES)])  # not part of the time
-    return lambda: evaluator.logits(next(drawn))
+
+    def from_cache() -> int:
+        return len(evaluator.logits_of(list(itertools.islice(drawn, evaluator.candidates_at_once))))
+
+    return from_cache
 
 
 def moved_names(network: QuantizedNetwork, block: int) -> list[str]:
@@ -173,9 +192,8 @@ def measure_process(load: Workload, name: str, options: argparse.Namespace) -> R
         save_quantized(Path(folder) / "network.safetensors", load.network, {})
         caches = {"XDG_CACHE_HOME": f"{folder}/cache", "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor"}
         command = [sys.executable, "-m", "benchmarks.engine", "--probe", f"{name},{folder}/network.safetensors"]
-        command += [
-            f"--{key}={value}" for key in ("model", "weights", "crop", "threads") if (value := getattr(options, key))
-        ]
+        passed = ("model", "weights", "crop", "threads", "device")
+        command += [f"--{key}={value}" for key in passed if (value := getattr(options, key))]
         found = []
         for _ in range(2):
             done = subprocess.run(command, env={**os.environ, **caches}, capture_output=True, text=True, check=True)
@@ -187,6 +205,7 @@ def measure_process(load: Workload, name: str, options: argparse.Namespace) -> R
         "later evaluations of the same image (s)": warm["later"],
         "peak memory before (MB)": warm["before"],
         f"peak memory with {CACHED_IMAGES} images cached at block 5 (MB)": warm["peak"],
+        **({"of these on the GPU, besides (MB)": warm["gpu"]} if options.device != "cpu" else {}),
     }
 
 
@@ -196,6 +215,7 @@ def probe(options: argparse.Namespace) -> None:
     from landscape.models import load_model
 
     name, file = options.probe.split(",", 1)
+    arithmetic = choose_engine(name, options.device)[0]
     if options.threads:
         torch.set_num_threads(options.threads)
     model = load_model(options.model, options.weights, crop=options.crop)
@@ -203,15 +223,16 @@ def probe(options: argparse.Namespace) -> None:
     network = load_quantized(Path(file), capture(model.module, (channels, size, size)))
     few = workload.random_images(8, channels, size, 3)
     before = peak_memory()
-    first = _timed(lambda: Evaluator(network, few, (), choose_engine(name)[0]).logits(network))
-    centre = choose_engine(name)[0](network, None)
+    first = _timed(lambda: Evaluator(network, few, (), arithmetic).logits(network))
+    centre = arithmetic(network, None)
     later = min(_timed(lambda: Evaluator(network, few, (), lambda *_: centre).logits(network)) for _ in range(3))
     many = workload.repeated(few, CACHED_IMAGES)
     names = moved_names(network, 5)
-    evaluator = Evaluator(network, many, names, lambda n, s: choose_engine(name)[0](n, s))
+    evaluator = Evaluator(network, many, names, arithmetic)
     for seed in range(2):
         evaluator.logits(candidate(network, names, seed))
-    print(json.dumps({"first": first, "later": later, "before": before, "peak": peak_memory()}))
+    gpu = torch.cuda.max_memory_allocated() / 2**20 if options.device != "cpu" else 0.0
+    print(json.dumps({"first": first, "later": later, "before": before, "peak": peak_memory(), "gpu": gpu}))
 
 
 def peak_memory() -> float:
@@ -245,7 +266,7 @@ def to_markdown(report: Row, rows: list[Row], processes: dict[str, Row]) -> str:
         *(f"- {words}" for words in report["engines"].values()),
         "",
         "The baseline evaluates a whole candidate whichever block moves. The batch is the baseline's, and the least",
-        "that an engine takes at a time; `portable` takes at least 16 images.",
+        "that an engine takes at a time; `portable` takes at least 16 images, on a GPU 64 of each of 8 candidates.",
         "Its LayerNorm and softmax are float ones, whatever the scheme says.",
         "Ratios: median over the rounds (smallest to largest).",
         "",
