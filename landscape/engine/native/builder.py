@@ -31,7 +31,8 @@ class Pending:
 
     Attributes:
         nodes: It, and those before it that it has taken over.
-        layer: The layer or product of activations whose value it is, or adds; None for a sum of values that are there.
+        layer: The layer, product of activations or `affine` whose value it is, or the layer that it adds; None for a
+            sum of values that are there.
         other: What a layer's value is added to, if it is.
     """
 
@@ -107,12 +108,14 @@ class Builder:
 
     def _has_channels_first(self, node: Node) -> bool:
         """Whether a value (N, a, b, c) is an image (N, C, H, W): convolutions want its channels side by side."""
-        while node.op in ("unary", "add", "mul", "affine") or node.attrs.get("call") is functional.pad:
+        while node.op in ("unary", "add", "mul", "affine", "scale") or node.attrs.get("call") is functional.pad:
             node = self.graph[node.inputs[0]]
         return node.op in ("input", "conv2d", "avg_pool2d", "max_pool2d")
 
     def _bytes_of(self, source: str) -> int | None:
         quantizer = self.quantizer(source)
+        if self.graph[source].op == "scale":
+            return self._bytes_of(self.graph.source(self.graph[source].inputs[0]).name)
         if quantizer is None:
             return 4 if self.graph[source].op == "input" and self.network.exact_input else None
         return 1 if quantizer.exponents is None else 2

@@ -1,13 +1,16 @@
-"""Sums and activation functions in plans: behind a layer that was put off, or by themselves."""
+"""Sums, activation functions and factors in plans: behind a layer that was put off, or by themselves."""
 
 from __future__ import annotations
+
+import torch
 
 from landscape.engine.native import layout as layouts
 from landscape.engine.native.builder import Builder, Pending, image_shape
 from landscape.engine.native.cover_attention import emit_product
 from landscape.engine.native.cover_layers import clamped_reader, emit_layer
 from landscape.engine.native.cover_rows import emit_rows
-from landscape.engine.native.plan import Place
+from landscape.engine.native.plan import TABLE, Place
+from landscape.engine.tables import channel_axis
 from landscape.graph import Node
 
 
@@ -79,16 +82,68 @@ def emit_sum(builder: Builder, node: Node, last: Node) -> bool:
 
 
 def cover_unary(builder: Builder, node: Node) -> bool:
-    """An activation function behind a layer, a product of activations or a sum."""
+    """An activation function behind a layer, a product of activations, a sum, or codes."""
     pending = builder.pending.pop(node.inputs[0], None)
     if pending is None:
-        return False
+        return builder.uniform(node) and _emit_table(builder, (node,))
     source = builder.graph[node.inputs[0]]
     if pending.layer is None:
         covered = emit_sum(builder, source, node)
         assert covered, "what `cover_sum` puts off can be emitted"
     elif pending.layer.op == "matmul":
         emit_product(builder, pending.layer, node)
+    elif pending.layer.op == "affine":
+        return _emit_table(builder, (pending.layer, node))
     else:
         emit_layer(builder, pending.layer, node, pending.other)
+    return True
+
+
+def cover_affine(builder: Builder, node: Node) -> bool:
+    """Factors by channel of codes, by themselves or with the activation function behind them."""
+    x, reader = builder.place(node.inputs[0]), builder.sole_reader(node)
+    if x is None or not x.coded or layouts.batch_axis(node) is None:
+        return False
+    if builder.quantizer(node.name) is not None:
+        return builder.uniform(node) and _emit_table(builder, (node,))
+    if reader is None or reader.op != "unary" or not builder.uniform(reader):
+        return False
+    builder.pending[node.name] = Pending((node,), node)
+    return True
+
+
+def cover_scale(builder: Builder, node: Node) -> bool:
+    """A product with a number: the same codes, or those of the negative, mean something else."""
+    place, factor = builder.place(node.inputs[0]), node.attrs["factor"]
+    if place is None or factor == 0 or builder.graph.source(node.name).op == "constant":
+        return False
+    if factor < 0:
+        return _emit_table(builder, (node,))
+    builder.places[node.name] = Place(place.buffer, place.layout, node.name, place.bytes)
+    return True
+
+
+def _emit_table(builder: Builder, nodes: tuple[Node, ...]) -> bool:
+    """What the last node makes of codes that the first reads, looked up."""
+    last, x, axis = nodes[-1], builder.place(nodes[0].inputs[0]), layouts.batch_axis(nodes[-1])
+    if x is None or not x.coded or axis is None:
+        return False
+    image, channels = x.layout.image, channel_axis(nodes)
+    if channels is not None:
+        channels -= channels > axis
+        moved = image.movedim(channels, -1)
+        x, strides = builder.rows(x, moved)
+        positions = torch.arange(image.numel()).reshape(moved.shape).movedim(-1, channels)
+    elif x.layout.fills:  # number by number, wherever they lie
+        positions, strides = image, layouts.Strides(0, (image.numel(), 1), (1, image.numel()))
+    else:
+        x, strides = builder.rows(x)
+        positions = torch.arange(image.numel()).reshape(image.shape)
+    out = builder.new_place(layouts.dense(positions, axis), last.name)
+    builder.places[last.name] = out
+    geometry, source = (*strides.sizes, strides.offset, strides.steps[0], strides.sizes[1]), x.source
+    builder.step(
+        TABLE, (x.buffer,), out.buffer, geometry, f"table {last.name}", (f"{source}.output", f"{last.name}.output"),
+        lambda native: native.table_parameters(nodes, source),
+    )  # fmt: skip
     return True

@@ -112,6 +112,12 @@ class Pooling(ctypes.Structure):
     _fields_ = (("windows", Windows), ("quantizer", _P), ("scale", _D), ("count", _D))
 
 
+class Table(ctypes.Structure):
+    """See `Table` in plan.h."""
+
+    _fields_ = (("codes", _P), ("channels", _N))
+
+
 class Runs(ctypes.Structure):
     """See `Runs` in plan.h."""
 

@@ -14,7 +14,7 @@
 
 namespace native {
 
-enum class Kind : int32_t { layer, norm, attention, sum, gather, convolution, pooling, matrices, softmax };
+enum class Kind : int32_t { layer, norm, attention, sum, gather, convolution, pooling, matrices, softmax, table };
 
 struct Step {
     Kind kind;
@@ -44,6 +44,23 @@ inline void gather(const Runs &r, const uint8_t *from, uint8_t *to) {
         else
             std::memcpy(to, from + r.runs[2 * i] * r.bytes, static_cast<size_t>(bytes));
         to += bytes;
+    }
+}
+
+// What a code turns into, by channel: (channels, 256), or one row for all.
+struct Table {
+    const uint8_t *codes;
+    Index channels;
+};
+
+inline void look_up(const Table &t, Index rows, Index width, Strided in, Strided out) {
+    for (Index r = 0; r < rows; ++r) {
+        const uint8_t *const from = in.at + r * in.stride;
+        uint8_t *const to = const_cast<uint8_t *>(out.at) + r * out.stride;
+        if (t.channels == 1)
+            for (Index i = 0; i < width; ++i) to[i] = t.codes[from[i]];
+        else
+            for (Index i = 0; i < width; ++i) to[i] = t.codes[256 * i + from[i]];
     }
 }
 
@@ -99,6 +116,8 @@ inline void run_step(const Step &step, uint8_t *const (&at)[4], uint8_t *scratch
     case Kind::softmax:  // rows, width, offset and stride of the input
         return softmax_by_rows(*static_cast<const Softmax *>(step.parameters), g[0], g[1], {at[0] + g[2], g[3]},
                                {at[3], g[1]}, scratch);
+    case Kind::table:  // rows, width, then offset and stride of the input, stride of the output
+        return look_up(*static_cast<const Table *>(step.parameters), g[0], g[1], {at[0] + g[2], g[3]}, {at[3], g[4]});
     case Kind::pooling: return run_pooling(*static_cast<const Pooling *>(step.parameters), at[0] + g[0], at[3]);
     }
 }

@@ -18,7 +18,7 @@ from landscape.graph import Node
 if TYPE_CHECKING:
     from landscape.engine.native.prepared import Prepared
 
-LAYER, NORM, ATTENTION, SUM, GATHER, CONVOLUTION, POOLING, MATRICES, SOFTMAX = range(9)
+LAYER, NORM, ATTENTION, SUM, GATHER, CONVOLUTION, POOLING, MATRICES, SOFTMAX, TABLE = range(10)
 """See `Kind` in plan.h."""
 
 LARGEST_DEPTH = 33025
@@ -32,7 +32,7 @@ class Place:
     Attributes:
         buffer: Which.
         layout: Where in it.
-        source: The node whose quantizer gave its codes.
+        source: The node whose quantizer gave its codes, or the product with a number that keeps another's.
         bytes: Of one number: 1 for codes, 2 for int16 integers (power-of-two factors), 4 for int32 ones (exact images),
             8 for float64 values (a layer without a quantizer).
     """

@@ -15,12 +15,13 @@ from landscape.engine.native.build import chosen_instruction_set, load
 from landscape.engine.native.builder import Segment
 from landscape.engine.native.convolutions import convolution_struct, pixels_of_period, pooling_struct, repeated
 from landscape.engine.native.cover_windows import Geometry
-from landscape.engine.native.headers import Runs
+from landscape.engine.native.headers import Runs, Table
 from landscape.engine.native.plan import PlannedStep
 from landscape.engine.native.structs import Held, in_rows, quantizer_struct
 from landscape.engine.native.values import Deferred, RawCodes, SmallIntegers
 from landscape.engine.native.weights import PreparedWeight, moments_of, prepare_weight
 from landscape.engine.reference import EXACT_INPUT_STEP, Reference, _function
+from landscape.engine.tables import code_table
 from landscape.engine.values import Codes, Value
 from landscape.graph import Node
 from landscape.quant.network import ActivationQuantizer, QuantizedNetwork
@@ -63,6 +64,9 @@ class Prepared(Reference):
         unchanged = {f"{name}.weight" for name in same_weights} | {f"{name}.output" for name in same}
         if "input" not in network.activations:
             unchanged.add("input.output")
+        for node in network.graph:  # in order, so that what a product with a number multiplies comes before it
+            if node.op == "scale" and f"{network.graph.source(node.inputs[0]).name}.output" in unchanged:
+                unchanged.add(f"{node.name}.output")
         self._parameters = {k: v for k, v in other._parameters.items() if unchanged.issuperset(v[0])}
         self._quantized_constants = {k: v for k, v in other._quantized_constants.items() if k[1] in same}
 
@@ -122,9 +126,17 @@ class Prepared(Reference):
         return self._prepared[node.name]
 
     def source_quantizer(self, name: str) -> ActivationQuantizer:
-        """What gave a value's numbers their meaning: a quantizer, or the fine grid of images that are kept exact."""
+        """What gave a value's numbers their meaning: a quantizer, or the fine grid of images that are kept exact.
+
+        A product with a number keeps codes and gives them another scale; with a negative one code c turns into 255 - c.
+        """
         if name in self.network.activations:
             return in_rows(self.network.activations[name])
+        node = self.graph[name]
+        if node.op == "scale":
+            before, factor = self.source_quantizer(self.graph.source(node.inputs[0]).name), node.attrs["factor"]
+            zero_point = before.zero_point if factor > 0 else 255.0 - before.zero_point
+            return replace(before, scale=before.scale * abs(factor), zero_point=zero_point)
         return ActivationQuantizer(8, torch.tensor(EXACT_INPUT_STEP, dtype=torch.float64), torch.zeros(()).double())
 
     def layer_parameters(
@@ -151,7 +163,7 @@ class Prepared(Reference):
         elif added is not None:
             channels = constants.gain.numel()
             made = parameters.summed_layer(
-                constants, x, activations[node.name], activations[added], out, channels, limits
+                constants, x, activations[node.name], self.source_quantizer(added), out, channels, limits
             )
         elif last.op == "unary" and limits is None:
             made = parameters.stepped_layer(constants, x, out, _function(last), self._step_table(last))
@@ -188,7 +200,7 @@ class Prepared(Reference):
     ) -> Held:
         """Of an attention step."""
         activations = self.network.activations
-        q, k, v = (activations[name] for name in sources)
+        q, k, v = (self.source_quantizer(name) for name in sources)
         outs = (activations[logits.name], activations[output.name])
         placement, scale = self.network.placements[softmax.name], float(outs[0].scale)
         if placement.kind == "uniform":
@@ -202,7 +214,7 @@ class Prepared(Reference):
     def softmax_parameters(self, node: Node, source: str) -> Held:
         """Of a softmax by itself."""
         activations = self.network.activations
-        table = self._softmax_table(node, float(activations[source].scale), "uniform")
+        table = self._softmax_table(node, float(self.source_quantizer(source).scale), "uniform")
         return parameters.softmax_struct(table, activations[node.name])
 
     def product_parameters(
@@ -217,7 +229,7 @@ class Prepared(Reference):
             sizes: How many, rows, depth, columns.
             columns: Whether the second's numbers lie side by side along its columns.
         """
-        (a, b), out = (self.network.activations[name] for name in sources), self.network.activations[last.name]
+        (a, b), out = (self.source_quantizer(name) for name in sources), self.network.activations[last.name]
         limits = codes_of_clamp(last, out) if is_clamp(last) else None
         steps = last.op == "unary" and limits is None
         stepped = (_function(last), self._step_table(last)) if steps else None
@@ -231,4 +243,11 @@ class Prepared(Reference):
     def pooling_parameters(self, source: str, name: str | None, geometry: Geometry) -> Held:
         """Of an average with a node's quantizer, or without a name of the largest codes."""
         activations = self.network.activations
-        return pooling_struct(activations[source], None if name is None else activations[name], geometry)
+        return pooling_struct(self.source_quantizer(source), None if name is None else activations[name], geometry)
+
+    def table_parameters(self, nodes: tuple[Node, ...], source: str) -> Held:
+        """Of operations on single codes."""
+        x, out = self.source_quantizer(source), self.source_quantizer(nodes[-1].name)
+        codes = code_table(self, nodes, int(x.zero_point), float(x.scale)) + out.zero_point
+        small = codes.to(torch.uint8).contiguous()
+        return Held(Table(small.data_ptr(), small.shape[0]), (small,))
