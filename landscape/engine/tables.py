@@ -1,7 +1,8 @@
 """Operations on single numbers as tables: a code has no more than 256 values, and the reference computes each.
 
 Factors by channel and activation functions that read codes, alone or one behind the other, need no arithmetic at all
-then: what they give is looked up, by channel and code.
+then: what they give is looked up, by channel and code. So are sums and products of two codes, with an activation
+function behind them or without.
 """
 
 from __future__ import annotations
@@ -12,11 +13,8 @@ import torch
 from torch import Tensor
 
 from landscape.engine.reference import Reference
-from landscape.engine.values import Codes
+from landscape.engine.values import Codes, Value
 from landscape.graph import Node
-
-TABULATED = ("affine", "unary")
-"""Operations that tables are made of."""
 
 
 def channel_axis(nodes: Sequence[Node]) -> int | None:
@@ -36,7 +34,7 @@ def code_table(reference: Reference, nodes: Sequence[Node], zero_point: int, sca
 
     Args:
         reference: Arithmetic; its graph's nodes are taken.
-        nodes: Of `TABULATED` or a `scale`, each the reader of the one before, the last one with codes.
+        nodes: `affine`, `unary` or `scale`, each the reader of the one before, the last one with codes.
         zero_point: Of the codes.
         scale: Of the codes.
     """
@@ -50,8 +48,28 @@ def code_table(reference: Reference, nodes: Sequence[Node], zero_point: int, sca
     codes = torch.arange(256, dtype=torch.float64, device=device).reshape(shape)
     if axis is not None and weight is not None:
         codes = codes.expand([weight.numel() if a == axis else size for a, size in enumerate(shape)])
-    value = Codes(codes - zero_point, scale)
+    integers = _result(reference, nodes, [Codes(codes - zero_point, scale)])
+    return integers.movedim(spare, -1).reshape(-1, 256)
+
+
+def pair_table(reference: Reference, nodes: Sequence[Node], a: tuple[int, float], b: tuple[int, float]) -> Tensor:
+    """Integers that the last node holds, by the codes of the first one's inputs: float64 (256, 256).
+
+    Args:
+        reference: Arithmetic; its graph's nodes are taken.
+        nodes: `add` or `mul`, and perhaps the `unary` behind it; the last one with codes.
+        a: Zero point and scale of the first input.
+        b: The same of the second.
+    """
+    codes = torch.arange(256, dtype=torch.float64)
+    first = Codes((codes - a[0])[:, None].expand(256, 256), a[1])
+    second = Codes((codes - b[0]).expand(256, 256), b[1])
+    return _result(reference, [reference.graph[node.name] for node in nodes], [first, second])
+
+
+def _result(reference: Reference, nodes: Sequence[Node], values: list[Value]) -> Tensor:
     for node in nodes:
-        found = Reference.evaluate(reference, node, [value], 256)
-        value = found  # type: ignore[assignment]  # the last one's are codes
-    return value.integers.double().movedim(spare, -1).reshape(-1, 256)
+        values = [Reference.evaluate(reference, node, values, 256)]
+    (value,) = values
+    assert isinstance(value, Codes)
+    return value.integers.double()

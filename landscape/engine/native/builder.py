@@ -133,7 +133,7 @@ class Builder:
         origin = self.graph[node.inputs[0]] if node.op == "expand" else node
         if origin.op != "constant" or quantizer is None or quantizer.exponents is not None:
             return None
-        broadcast = len(node.shape) == len(reader.shape) - 1
+        broadcast = len(node.shape) < len(reader.shape)
         shape = node.shape if broadcast else node.shape[1:]
         if axis != 0 or origin.shape != (shape if broadcast else (1, *shape)):
             return None

@@ -12,7 +12,7 @@ from landscape.engine.native.builder import Builder, Segment
 from landscape.engine.native.cover_attention import cover_matmul, cover_softmax
 from landscape.engine.native.cover_layers import cover_layer
 from landscape.engine.native.cover_rows import cover_cat, cover_norm
-from landscape.engine.native.cover_sums import cover_affine, cover_scale, cover_sum, cover_unary
+from landscape.engine.native.cover_sums import cover_affine, cover_product, cover_scale, cover_sum, cover_unary
 from landscape.engine.native.cover_windows import cover_pool
 from landscape.engine.native.plan import Place
 from landscape.graph import Node
@@ -75,6 +75,7 @@ _COVERS: dict[str, Callable[[Builder, Node], bool]] = {
     "layer_norm": cover_norm,
     "rms_norm": cover_norm,
     "add": cover_sum,
+    "mul": cover_product,
     "cat": cover_cat,
     "matmul": cover_matmul,
     "softmax": cover_softmax,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
+from landscape.engine.clamps import is_clamp
 from landscape.engine.native import layout as layouts
 from landscape.engine.native.builder import Builder, Pending, image_shape
 from landscape.engine.native.cover_attention import emit_product
-from landscape.engine.native.cover_layers import clamped_reader, emit_layer
+from landscape.engine.native.cover_layers import emit_layer
 from landscape.engine.native.cover_rows import emit_rows
-from landscape.engine.native.plan import TABLE, Place
+from landscape.engine.native.plan import PAIRS, TABLE, Place
 from landscape.engine.tables import channel_axis
 from landscape.graph import Node
 
@@ -31,10 +34,28 @@ def cover_sum(builder: Builder, node: Node) -> bool:
         return True
     if builder.quantizer(node.name) is not None:
         return emit_sum(builder, node, node)
-    if clamped_reader(builder, node) is None or _operands(builder, node, node) is None:
+    return _put_off(builder, node)
+
+
+def _put_off(builder: Builder, node: Node) -> bool:
+    """A sum or product without a quantizer that an activation function reads."""
+    reader, operands = builder.sole_reader(node), _operands(builder, node, node)
+    if reader is None or operands is None or reader.op != "unary" or not builder.uniform(reader):
         return False
-    builder.pending[node.name] = Pending((node,))
-    return True
+    clamped_sum = node.op == "add" and is_clamp(reader)
+    if clamped_sum or all(operand.coded for operand in operands):
+        builder.pending[node.name] = Pending((node,))
+    return node.name in builder.pending
+
+
+def cover_product(builder: Builder, node: Node) -> bool:
+    """A product, element by element: looked up. That of images with a number per channel has a kernel of its own."""
+    shapes = [builder.graph[name].shape for name in node.inputs]
+    if any(len(shape) == 4 and shape[2:] == (1, 1) != node.shape[2:] for shape in shapes):
+        return False
+    if builder.quantizer(node.name) is None:
+        return _put_off(builder, node)
+    return builder.uniform(node) and _emit_pairs(builder, (node,))
 
 
 def _operands(builder: Builder, node: Node, last: Node) -> tuple[Place, Place] | None:
@@ -46,10 +67,30 @@ def _operands(builder: Builder, node: Node, last: Node) -> tuple[Place, Place] |
         source = builder.graph.source(name)
         constant = source.op == "constant"
         found = builder.constant(name, source.name, last, axis) if constant else builder.place(name)
-        if found is None or not found.summable or found.layout.image.shape != image_shape(last, axis):
+        if found is None or not found.summable:
             return None
-        operands.append(found)
+        broadcast = found.layout.broadcast(image_shape(last, axis), axis)
+        if broadcast is None:
+            return None
+        operands.append(replace(found, layout=broadcast))
     return operands[0], operands[1]
+
+
+def _side_by_side(
+    builder: Builder, a: Place, b: Place, last: Node, axis: int
+) -> tuple[Place, layouts.Strides, Place, layouts.Strides, layouts.Layout]:
+    """Two values whose numbers belong together one by one, as rows, and where the results are to lie."""
+    if a.layout.fills:
+        b = builder.beside(b, a.layout)
+    elif b.layout.fills:
+        a = builder.beside(a, b.layout)
+    if a.layout.fills and a.layout.same_as(b.layout):  # number by number, wherever they lie
+        layout = layouts.dense(a.layout.image, axis)
+        width = next(d for d in range(min(layout.size, 1024), 0, -1) if layout.size % d == 0)
+        strides = layouts.Strides(0, (width, 1), (layout.size // width, width))
+        return a, strides, b, strides, layout
+    (a, first), (b, second) = builder.rows(a), builder.rows(b)
+    return a, first, b, second, layouts.in_order(last, axis)
 
 
 def emit_sum(builder: Builder, node: Node, last: Node) -> bool:
@@ -58,24 +99,17 @@ def emit_sum(builder: Builder, node: Node, last: Node) -> bool:
     if operands is None or quantizer is None or axis is None:
         return False
     a, b = operands
-    if quantizer.exponents is None and a.layout.fills:
-        b = builder.beside(b, a.layout)
-    elif quantizer.exponents is None and b.layout.fills:
-        a = builder.beside(a, b.layout)
-    if quantizer.exponents is None and a.layout.fills and a.layout.same_as(b.layout):
-        # Number by number, wherever they lie.
-        layout = layouts.dense(a.layout.image, axis)
-        width = next(d for d in range(min(layout.size, 1024), 0, -1) if layout.size % d == 0)
-        first = second = layouts.Strides(0, (width, 1), (layout.size // width, width))
-    elif quantizer.exponents is None or builder.last_axis(last):
+    if quantizer.exponents is None:
+        a, first, b, second, layout = _side_by_side(builder, a, b, last, axis)
+    elif builder.last_axis(last):
         (a, first), (b, second) = builder.rows(a), builder.rows(b)
-        layout, width = layouts.in_order(last, axis), first.sizes[1]
+        layout = layouts.in_order(last, axis)
     elif axis == 0 and builder.image_channels(last):
         (a, first), (b, second) = (builder.rows(x, x.layout.image.permute(1, 2, 0)) for x in (a, b))
-        layout, width = layouts.channels_last(*image_shape(last, axis)), first.sizes[1]
+        layout = layouts.channels_last(*image_shape(last, axis))
     else:
         return False
-    out = builder.new_place(layout, last.name)
+    out, width = builder.new_place(layout, last.name), first.sizes[1]
     builder.places[last.name] = out
     emit_rows(builder, last.name, a, first, b, second, out, 0, width, width)
     return True
@@ -88,8 +122,9 @@ def cover_unary(builder: Builder, node: Node) -> bool:
         return builder.uniform(node) and _emit_table(builder, (node,))
     source = builder.graph[node.inputs[0]]
     if pending.layer is None:
-        covered = emit_sum(builder, source, node)
-        assert covered, "what `cover_sum` puts off can be emitted"
+        clamped_sum = source.op == "add" and is_clamp(node)
+        covered = emit_sum(builder, source, node) if clamped_sum else _emit_pairs(builder, (source, node))
+        assert covered, "what is put off can be emitted"
     elif pending.layer.op == "matmul":
         emit_product(builder, pending.layer, node)
     elif pending.layer.op == "affine":
@@ -145,5 +180,24 @@ def _emit_table(builder: Builder, nodes: tuple[Node, ...]) -> bool:
     builder.step(
         TABLE, (x.buffer,), out.buffer, geometry, f"table {last.name}", (f"{source}.output", f"{last.name}.output"),
         lambda native: native.table_parameters(nodes, source),
+    )  # fmt: skip
+    return True
+
+
+def _emit_pairs(builder: Builder, nodes: tuple[Node, ...]) -> bool:
+    """What the last node makes of the two codes that the first reads, looked up."""
+    last, axis = nodes[-1], layouts.batch_axis(nodes[-1])
+    operands = _operands(builder, nodes[0], last)
+    if operands is None or axis is None or not all(operand.coded for operand in operands):
+        return False
+    a, first, b, second, layout = _side_by_side(builder, *operands, last, axis)
+    out = builder.new_place(layout, last.name)
+    builder.places[last.name] = out
+    geometry = (*first.sizes, first.offset, first.steps[0], second.offset, second.steps[0], first.sizes[1])
+    sources = (a.source, b.source)
+    builder.step(
+        PAIRS, (a.buffer, b.buffer), out.buffer, geometry, f"pairs {last.name}",
+        tuple(f"{name}.output" for name in (*sources, last.name)),
+        lambda native: native.pair_parameters(nodes, sources),
     )  # fmt: skip
     return True

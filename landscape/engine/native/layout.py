@@ -67,6 +67,19 @@ class Layout:
         whole = bool((first < self.size).all()) and torch.equal(shifted, second)
         return Layout(positions, self.size, axis) if whole else None
 
+    def broadcast(self, shape: torch.Size, axis: int) -> Layout | None:
+        """The layout of the value repeated along axes, from the shape of an image and the axis of images.
+
+        None where it does not fit.
+        """
+        if self.image.shape == shape:
+            return self
+        try:
+            image = self.image.expand(shape)
+        except RuntimeError:
+            return None
+        return Layout(torch.stack([image, torch.where(image == HOLE, HOLE, image + self.size)], axis), self.size, axis)
+
     @cached_property
     def strides(self) -> Strides | None:
         """The positions as strides, where they are regular; found once, as every run of a plan asks for it."""

@@ -14,7 +14,7 @@
 
 namespace native {
 
-enum class Kind : int32_t { layer, norm, attention, sum, gather, convolution, pooling, matrices, softmax, table };
+enum class Kind : int32_t { layer, norm, attention, sum, gather, convolution, pooling, matrices, softmax, table, pairs };
 
 struct Step {
     Kind kind;
@@ -47,7 +47,8 @@ inline void gather(const Runs &r, const uint8_t *from, uint8_t *to) {
     }
 }
 
-// What a code turns into, by channel: (channels, 256), or one row for all.
+// What a code turns into, by channel: (channels, 256), or one row for all. What two do: (256, 256), by the first and
+// the second.
 struct Table {
     const uint8_t *codes;
     Index channels;
@@ -61,6 +62,14 @@ inline void look_up(const Table &t, Index rows, Index width, Strided in, Strided
             for (Index i = 0; i < width; ++i) to[i] = t.codes[from[i]];
         else
             for (Index i = 0; i < width; ++i) to[i] = t.codes[256 * i + from[i]];
+    }
+}
+
+inline void look_up_pairs(const Table &t, Index rows, Index width, Strided a, Strided b, Strided out) {
+    for (Index r = 0; r < rows; ++r) {
+        const uint8_t *const first = a.at + r * a.stride, *const second = b.at + r * b.stride;
+        uint8_t *const to = const_cast<uint8_t *>(out.at) + r * out.stride;
+        for (Index i = 0; i < width; ++i) to[i] = t.codes[256 * first[i] + second[i]];
     }
 }
 
@@ -118,6 +127,9 @@ inline void run_step(const Step &step, uint8_t *const (&at)[4], uint8_t *scratch
                                {at[3], g[1]}, scratch);
     case Kind::table:  // rows, width, then offset and stride of the input, stride of the output
         return look_up(*static_cast<const Table *>(step.parameters), g[0], g[1], {at[0] + g[2], g[3]}, {at[3], g[4]});
+    case Kind::pairs:  // rows, width, then offset and stride of both inputs, stride of the output
+        return look_up_pairs(*static_cast<const Table *>(step.parameters), g[0], g[1], {at[0] + g[2], g[3]},
+                             {at[1] + g[4], g[5]}, {at[3], g[6]});
     case Kind::pooling: return run_pooling(*static_cast<const Pooling *>(step.parameters), at[0] + g[0], at[3]);
     }
 }

@@ -21,7 +21,7 @@ from landscape.engine.native.structs import Held, in_rows, quantizer_struct
 from landscape.engine.native.values import Deferred, RawCodes, SmallIntegers
 from landscape.engine.native.weights import PreparedWeight, moments_of, prepare_weight
 from landscape.engine.reference import EXACT_INPUT_STEP, Reference, _function
-from landscape.engine.tables import code_table
+from landscape.engine.tables import code_table, pair_table
 from landscape.engine.values import Codes, Value
 from landscape.graph import Node
 from landscape.quant.network import ActivationQuantizer, QuantizedNetwork
@@ -248,6 +248,14 @@ class Prepared(Reference):
     def table_parameters(self, nodes: tuple[Node, ...], source: str) -> Held:
         """Of operations on single codes."""
         x, out = self.source_quantizer(source), self.source_quantizer(nodes[-1].name)
-        codes = code_table(self, nodes, int(x.zero_point), float(x.scale)) + out.zero_point
-        small = codes.to(torch.uint8).contiguous()
-        return Held(Table(small.data_ptr(), small.shape[0]), (small,))
+        return _table(code_table(self, nodes, int(x.zero_point), float(x.scale)) + out.zero_point)
+
+    def pair_parameters(self, nodes: tuple[Node, ...], sources: tuple[str, str]) -> Held:
+        """Of operations on two codes."""
+        a, b = ((int(x.zero_point), float(x.scale)) for x in map(self.source_quantizer, sources))
+        return _table(pair_table(self, nodes, a, b) + self.network.activations[nodes[-1].name].zero_point)
+
+
+def _table(codes: Tensor) -> Held:
+    small = codes.to(torch.uint8).contiguous()
+    return Held(Table(small.data_ptr(), small.shape[0]), (small,))
