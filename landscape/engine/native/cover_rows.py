@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from landscape.engine.native import layout as layouts
-from landscape.engine.native.builder import Builder
-from landscape.engine.native.plan import NORM, SUM, Place
+from landscape.engine.native.builder import Builder, image_shape
+from landscape.engine.native.plan import NORM, SUM, TABLE, Place
 from landscape.graph import Node
+
+_SHORT = 16
+"""Numbers of a row below which what is done for each row takes longer than the row."""
 
 LARGEST_NORM = 46_500
 """Channels for which a LayerNorm's sums of int16 codes are exact, see `landscape.quant.layer_norm`."""
@@ -60,7 +65,7 @@ def cover_cat(builder: Builder, node: Node) -> bool:
     axis = layouts.batch_axis(node)
     if axis is None or not builder.uniform(node) or node.attrs["dim"] % len(node.shape) == axis:
         return False
-    parts = []
+    parts: list[Place] = []
     for name in node.inputs:
         constant = builder.graph.source(name).op == "constant"
         part = builder.constant(name, node.name, node, axis) if constant else builder.place(name)
@@ -69,15 +74,45 @@ def cover_cat(builder: Builder, node: Node) -> bool:
         parts.append(part)
     dim = node.attrs["dim"] % len(node.shape)
     dim -= dim > axis
-    layout = layouts.in_order(node, axis)
-    targets = torch.split(layout.image, [part.layout.image.shape[dim] for part in parts], dim)
-    rows = [layouts.rows(target) for target in targets]
-    if any(target is None for target in rows):
+    lengths = [part.layout.image.shape[dim] for part in parts]
+    order = _order_of_parts(parts, dim, max(lengths))
+    shape = image_shape(node, axis)
+    back = [order.index(a) for a in range(len(shape))]
+    positions = torch.arange(shape.numel()).reshape([shape[a] for a in order]).permute(back)
+    targets = [layouts.rows(target.permute(order)) for target in torch.split(positions, lengths, dim)]
+    if any(target is None for target in targets):
         return False
-    out = builder.new_place(layout, node.name)
-    for part, target in zip(parts, rows, strict=True):
+    out = builder.new_place(layouts.dense(positions, axis), node.name)
+    for part, target in zip(parts, targets, strict=True):
         assert target is not None
-        part, strides = builder.rows(part)
-        emit_rows(builder, node.name, part, strides, None, None, out, target.offset, target.steps[0], strides.sizes[1])
+        part, strides = builder.rows(part, part.layout.image.permute(order))
+        if part.coded:
+            emit_table(builder, (node,), part, strides, out, target)
+        else:
+            width = strides.sizes[1]
+            emit_rows(builder, node.name, part, strides, None, None, out, target.offset, target.steps[0], width)
     builder.places[node.name] = out
     return True
+
+
+def _order_of_parts(parts: Sequence[Place], dim: int, longest: int) -> list[int]:
+    """In which order the axes of joined parts lie best: pixels with their channels side by side, and no short rows."""
+    axes = list(range(parts[0].layout.image.ndim))
+    strides = [part.layout.strides for part in parts]
+    if len(axes) == 3 and all(found is not None and found.steps[0] == 1 for found in strides):
+        return [1, 2, 0]
+    if dim == axes[-1] and longest < _SHORT:
+        return [dim, *axes[:-1]]
+    return axes
+
+
+def emit_table(
+    builder: Builder, nodes: tuple[Node, ...], x: Place, strides: layouts.Strides, out: Place, target: layouts.Strides
+) -> None:
+    """Rows of what the last node makes of codes that the first reads, looked up."""
+    last, source = nodes[-1], x.source
+    geometry = (*strides.sizes, strides.offset, strides.steps[0], target.offset, target.steps[0])
+    builder.step(
+        TABLE, (x.buffer,), out.buffer, geometry, f"table {last.name} of {source}",
+        (f"{source}.output", f"{last.name}.output"), lambda native: native.table_parameters(nodes, source),
+    )  # fmt: skip

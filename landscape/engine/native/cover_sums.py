@@ -11,8 +11,8 @@ from landscape.engine.native import layout as layouts
 from landscape.engine.native.builder import Builder, Pending, image_shape
 from landscape.engine.native.cover_attention import emit_product
 from landscape.engine.native.cover_layers import emit_layer
-from landscape.engine.native.cover_rows import emit_rows
-from landscape.engine.native.plan import PAIRS, TABLE, Place
+from landscape.engine.native.cover_rows import emit_rows, emit_table
+from landscape.engine.native.plan import PAIRS, Place
 from landscape.engine.tables import channel_axis
 from landscape.graph import Node
 
@@ -176,11 +176,8 @@ def _emit_table(builder: Builder, nodes: tuple[Node, ...]) -> bool:
         positions = torch.arange(image.numel()).reshape(image.shape)
     out = builder.new_place(layouts.dense(positions, axis), last.name)
     builder.places[last.name] = out
-    geometry, source = (*strides.sizes, strides.offset, strides.steps[0], strides.sizes[1]), x.source
-    builder.step(
-        TABLE, (x.buffer,), out.buffer, geometry, f"table {last.name}", (f"{source}.output", f"{last.name}.output"),
-        lambda native: native.table_parameters(nodes, source),
-    )  # fmt: skip
+    rows, width = strides.sizes
+    emit_table(builder, nodes, x, strides, out, layouts.Strides(0, (width, 1), (rows, width)))
     return True
 
 

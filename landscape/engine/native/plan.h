@@ -54,14 +54,38 @@ struct Table {
     Index channels;
 };
 
-inline void look_up(const Table &t, Index rows, Index width, Strided in, Strided out) {
+#if defined(__AVX512VBMI__)
+// One table for all: 64 codes at a time.
+inline void look_up_alike(const uint8_t *table, Index rows, Index width, Strided in, Strided out) {
+    const __m512i a = _mm512_loadu_si512(table), b = _mm512_loadu_si512(table + 64);
+    const __m512i c = _mm512_loadu_si512(table + 128), d = _mm512_loadu_si512(table + 192);
     for (Index r = 0; r < rows; ++r) {
         const uint8_t *const from = in.at + r * in.stride;
         uint8_t *const to = const_cast<uint8_t *>(out.at) + r * out.stride;
-        if (t.channels == 1)
-            for (Index i = 0; i < width; ++i) to[i] = t.codes[from[i]];
-        else
-            for (Index i = 0; i < width; ++i) to[i] = t.codes[256 * i + from[i]];
+        for (Index i = 0; i < width; i += 64) {
+            const __mmask64 some = width - i < 64 ? (uint64_t{1} << (width - i)) - 1 : ~uint64_t{0};
+            const __m512i x = _mm512_maskz_loadu_epi8(some, from + i);
+            const __m512i low = _mm512_permutex2var_epi8(a, x, b), high = _mm512_permutex2var_epi8(c, x, d);
+            _mm512_mask_storeu_epi8(to + i, some, _mm512_mask_blend_epi8(_mm512_movepi8_mask(x), low, high));
+        }
+    }
+}
+#else
+inline void look_up_alike(const uint8_t *table, Index rows, Index width, Strided in, Strided out) {
+    for (Index r = 0; r < rows; ++r) {
+        const uint8_t *const from = in.at + r * in.stride;
+        uint8_t *const to = const_cast<uint8_t *>(out.at) + r * out.stride;
+        for (Index i = 0; i < width; ++i) to[i] = table[from[i]];
+    }
+}
+#endif
+
+inline void look_up(const Table &t, Index rows, Index width, Strided in, Strided out) {
+    if (t.channels == 1) return look_up_alike(t.codes, rows, width, in, out);
+    for (Index r = 0; r < rows; ++r) {
+        const uint8_t *const from = in.at + r * in.stride;
+        uint8_t *const to = const_cast<uint8_t *>(out.at) + r * out.stride;
+        for (Index i = 0; i < width; ++i) to[i] = t.codes[256 * i + from[i]];
     }
 }
 
@@ -125,8 +149,9 @@ inline void run_step(const Step &step, uint8_t *const (&at)[4], uint8_t *scratch
     case Kind::softmax:  // rows, width, offset and stride of the input
         return softmax_by_rows(*static_cast<const Softmax *>(step.parameters), g[0], g[1], {at[0] + g[2], g[3]},
                                {at[3], g[1]}, scratch);
-    case Kind::table:  // rows, width, then offset and stride of the input, stride of the output
-        return look_up(*static_cast<const Table *>(step.parameters), g[0], g[1], {at[0] + g[2], g[3]}, {at[3], g[4]});
+    case Kind::table:  // rows, width, then offset and stride of the input, the output
+        return look_up(*static_cast<const Table *>(step.parameters), g[0], g[1], {at[0] + g[2], g[3]},
+                       {at[3] + g[4], g[5]});
     case Kind::pairs:  // rows, width, then offset and stride of both inputs, stride of the output
         return look_up_pairs(*static_cast<const Table *>(step.parameters), g[0], g[1], {at[0] + g[2], g[3]},
                              {at[1] + g[4], g[5]}, {at[3], g[6]});
