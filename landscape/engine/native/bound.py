@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from landscape.engine.native.layout import Layout
-from landscape.engine.native.plan import ATTENTION, CONVOLUTION, LAYER, MATRICES, SOFTMAX, Place, Plan
+from landscape.engine.native.plan import ATTENTION, CONVOLUTION, LAYER, MATRICES, RESAMPLE, SOFTMAX, Place, Plan
 from landscape.engine.native.values import RawCodes, SmallIntegers
 from landscape.engine.values import Value
 
@@ -25,6 +25,7 @@ _SCRATCH = {
     ATTENTION: "landscape_attention_scratch",
     CONVOLUTION: "landscape_convolution_scratch",
     MATRICES: "landscape_matrices_scratch",
+    RESAMPLE: "landscape_resample_scratch",
 }
 """What tells how much memory a step needs besides the values."""
 

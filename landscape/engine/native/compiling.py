@@ -13,7 +13,7 @@ from landscape.engine.native.cover_attention import cover_matmul, cover_softmax
 from landscape.engine.native.cover_layers import cover_layer
 from landscape.engine.native.cover_rows import cover_cat, cover_norm
 from landscape.engine.native.cover_sums import cover_affine, cover_product, cover_scale, cover_sum, cover_unary
-from landscape.engine.native.cover_windows import cover_pool
+from landscape.engine.native.cover_windows import cover_pool, cover_resample
 from landscape.engine.native.plan import Place
 from landscape.graph import Node
 from landscape.quant.network import QuantizedNetwork
@@ -82,4 +82,5 @@ _COVERS: dict[str, Callable[[Builder, Node], bool]] = {
     "mean": cover_pool,
     "avg_pool2d": cover_pool,
     "max_pool2d": cover_pool,
+    "resample": cover_resample,
 }

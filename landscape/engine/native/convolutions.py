@@ -1,4 +1,4 @@
-"""Parameters of convolutions and pools, as the C structures of convolution.h and pooling.h."""
+"""Parameters of convolutions, pools and interpolation, as the C structures of convolution.h, pooling.h, resample.h."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from landscape.engine.native.cover_windows import Geometry
-from landscape.engine.native.headers import Convolution, LayerStep, Pooling, Windows, address
+from landscape.engine.native.headers import Convolution, LayerStep, Pooling, Resample, Taps, Windows, address
 from landscape.engine.native.parameters import WIDE, activation_struct, struct_at
 from landscape.engine.native.structs import Held
 from landscape.engine.native.weights import LANES, PreparedWeight
+from landscape.graph import Node
 from landscape.quant.network import ActivationQuantizer
 
 _MOST_PIXELS, _LONGEST = 16, 1024
@@ -133,3 +134,24 @@ def pooling_struct(x: ActivationQuantizer, out: ActivationQuantizer | None, geom
     pointer = None if quantizer is None else struct_at(quantizer)
     windows = _windows(geometry, int(x.zero_point))
     return Held(Pooling(windows, pointer, float(x.scale), float(math.prod(geometry.kernel))), (quantizer,))
+
+
+def resample_struct(
+    node: Node, x: ActivationQuantizer, out: ActivationQuantizer, image: tuple[int, int, int, int]
+) -> Held:
+    """Interpolation.
+
+    Args:
+        node: With places and weights.
+        x: Of the input.
+        out: Of the result.
+        image: Width, channels, steps from row to row and from column to column.
+    """
+    quantizer, taps, kept = activation_struct(out), [], []
+    for name in ("row", "column"):
+        places = node.attrs[f"{name}_taps"].to(torch.int32).contiguous()
+        weights = node.attrs[f"{name}_weights"].double().contiguous()
+        taps.append(Taps(places.data_ptr(), weights.data_ptr(), *places.shape))
+        kept += [places, weights]
+    struct = Resample(*image, *taps, int(x.zero_point), float(x.scale), struct_at(quantizer))
+    return Held(struct, (quantizer, *kept))

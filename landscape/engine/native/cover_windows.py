@@ -1,4 +1,4 @@
-"""Windows of images in plans: where convolutions and pools find their numbers."""
+"""Windows of images in plans: where convolutions, pools and interpolation find their numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from landscape.engine.native import layout as layouts
 from landscape.engine.native.builder import Builder, image_shape
-from landscape.engine.native.plan import POOLING, Place
+from landscape.engine.native.plan import POOLING, RESAMPLE, Place
 from landscape.graph import Node
 
 LARGEST_POOL = 2**22
@@ -130,6 +130,27 @@ def cover_pool(builder: Builder, node: Node) -> bool:
         POOLING, (x.buffer,), place.buffer, (geometry.offset,), f"pool {node.name} {geometry}",
         (f"{source}.output", f"{place.source}.output"),
         lambda native: native.pooling_parameters(source, node.name if averaged else None, geometry),
+    )  # fmt: skip
+    return True
+
+
+def cover_resample(builder: Builder, node: Node) -> bool:
+    """Interpolation of images, and averages over unequal windows."""
+    x = builder.place(node.inputs[0])
+    if x is None or not x.coded or layouts.batch_axis(node) != 0 or len(node.shape) != 4 or not builder.uniform(node):
+        return False
+    found = layouts.regular(x.layout.image)
+    if found is None or (found.steps[0] != 1 and found.sizes[0] > 1):
+        x = builder.copied(x, x.layout.image.permute(1, 2, 0))
+        found = layouts.regular(x.layout.image.permute(2, 0, 1))
+        assert found is not None
+    place = builder.new_place(layouts.channels_last(*image_shape(node, 0)), node.name)
+    builder.places[node.name] = place
+    source, sizes, steps = x.source, found.sizes, found.steps
+    builder.step(
+        RESAMPLE, (x.buffer,), place.buffer, (found.offset,), f"resample {node.name}",
+        (f"{source}.output", f"{node.name}.output"),
+        lambda native: native.resample_parameters(node, source, (sizes[2], sizes[0], steps[1], steps[2])),
     )  # fmt: skip
     return True
 

@@ -118,6 +118,21 @@ class Table(ctypes.Structure):
     _fields_ = (("codes", _P), ("channels", _N))
 
 
+class Taps(ctypes.Structure):
+    """See `Taps` in resample.h."""
+
+    _fields_ = (("places", _P), ("weights", _P), ("count", _N), ("length", _N))
+
+
+class Resample(ctypes.Structure):
+    """See `Resample` in resample.h."""
+
+    _fields_ = (
+        ("width", _N), ("channels", _N), ("row_stride", _N), ("column_stride", _N), ("rows", Taps), ("columns", Taps),
+        ("zero", _I), ("scale", _D), ("quantizer", _P),
+    )  # fmt: skip
+
+
 class Runs(ctypes.Structure):
     """See `Runs` in plan.h."""
 

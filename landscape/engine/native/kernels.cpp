@@ -29,6 +29,8 @@ void landscape_pack_depthwise(const int8_t *packed, Index channels, Index taps, 
     native::pack_depthwise(packed, channels, taps, period, to);
 }
 
+Index landscape_resample_scratch(const native::Resample *r) { return native::resample_scratch(*r); }
+
 Index landscape_matrices_scratch(const native::Matrices *m) { return native::MatrixMemory(*m, nullptr).bytes; }
 
 Index landscape_softmax_scratch(Index width) { return native::softmax_scratch(width); }

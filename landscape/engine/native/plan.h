@@ -11,10 +11,11 @@
 #include "matrices.h"
 #include "integer_norm.h"
 #include "pooling.h"
+#include "resample.h"
 
 namespace native {
 
-enum class Kind : int32_t { layer, norm, attention, sum, gather, convolution, pooling, matrices, softmax, table, pairs };
+enum class Kind : int32_t { layer, norm, attention, sum, gather, convolution, pooling, matrices, softmax, table, pairs, resample };
 
 struct Step {
     Kind kind;
@@ -155,6 +156,8 @@ inline void run_step(const Step &step, uint8_t *const (&at)[4], uint8_t *scratch
     case Kind::pairs:  // rows, width, then offset and stride of both inputs, stride of the output
         return look_up_pairs(*static_cast<const Table *>(step.parameters), g[0], g[1], {at[0] + g[2], g[3]},
                              {at[1] + g[4], g[5]}, {at[3], g[6]});
+    case Kind::resample:  // offset of the input
+        return run_resample(*static_cast<const Resample *>(step.parameters), at[0] + g[0], at[3], scratch);
     case Kind::pooling: return run_pooling(*static_cast<const Pooling *>(step.parameters), at[0] + g[0], at[3]);
     }
 }

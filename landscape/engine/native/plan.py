@@ -18,7 +18,7 @@ from landscape.graph import Node
 if TYPE_CHECKING:
     from landscape.engine.native.prepared import Prepared
 
-LAYER, NORM, ATTENTION, SUM, GATHER, CONVOLUTION, POOLING, MATRICES, SOFTMAX, TABLE, PAIRS = range(11)
+LAYER, NORM, ATTENTION, SUM, GATHER, CONVOLUTION, POOLING, MATRICES, SOFTMAX, TABLE, PAIRS, RESAMPLE = range(12)
 """See `Kind` in plan.h."""
 
 LARGEST_DEPTH = 33025

@@ -13,7 +13,13 @@ from landscape.engine.clamps import codes_of_clamp, is_clamp
 from landscape.engine.native import parameters
 from landscape.engine.native.build import chosen_instruction_set, load
 from landscape.engine.native.builder import Segment
-from landscape.engine.native.convolutions import convolution_struct, pixels_of_period, pooling_struct, repeated
+from landscape.engine.native.convolutions import (
+    convolution_struct,
+    pixels_of_period,
+    pooling_struct,
+    repeated,
+    resample_struct,
+)
 from landscape.engine.native.cover_windows import Geometry
 from landscape.engine.native.headers import Runs, Table
 from landscape.engine.native.plan import PlannedStep
@@ -244,6 +250,10 @@ class Prepared(Reference):
         """Of an average with a node's quantizer, or without a name of the largest codes."""
         activations = self.network.activations
         return pooling_struct(self.source_quantizer(source), None if name is None else activations[name], geometry)
+
+    def resample_parameters(self, node: Node, source: str, image: tuple[int, int, int, int]) -> Held:
+        """Of interpolation; width, channels, steps from row to row and from column to column of the input."""
+        return resample_struct(node, self.source_quantizer(source), self.network.activations[node.name], image)
 
     def table_parameters(self, nodes: tuple[Node, ...], source: str) -> Held:
         """Of operations on single codes."""
