@@ -17,6 +17,9 @@ _SHORT = 16
 LARGEST_NORM = 46_500
 """Channels for which a LayerNorm's sums of int16 codes are exact, see `landscape.quant.layer_norm`."""
 
+LARGEST_NORM_OF_CODES = 372_000
+"""The same of codes, without factors; a float LayerNorm's, or an RMS norm's."""
+
 
 def cover_norm(builder: Builder, node: Node) -> bool:
     """A LayerNorm or RMS norm with a quantizer: float, or integer with one scale."""
@@ -28,7 +31,7 @@ def cover_norm(builder: Builder, node: Node) -> bool:
     float_with_factors = is_float and builder.last_axis(node)
     if not (builder.uniform(node) or float_with_factors):
         return False
-    if node.weight.numel() > LARGEST_NORM or axis is None:
+    if node.weight.numel() > (LARGEST_NORM_OF_CODES if x.coded and is_float else LARGEST_NORM) or axis is None:
         return False
     x, strides = builder.rows(x)
     out = builder.new_place(layouts.in_order(node, axis), node.name)
