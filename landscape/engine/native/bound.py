@@ -54,7 +54,7 @@ class BoundPlan:
         self._kernels = native.kernels
         self._parameters = [native.bind(step) for step in plan.steps]
         self._steps = (_Step * len(plan.steps))(*(self._step(i) for i in range(len(plan.steps))))
-        self._constants = {b: native.constant_codes(*constant) for b, constant in plan.constants.items()}
+        self._constants = {b: native.constant_codes(constant) for b, constant in plan.constants.items()}
         self._offsets, self._arena = plan.offsets
         self._scratch = max((self._scratch_of(i) for i in range(len(plan.steps))), default=0)
         self._sources = {

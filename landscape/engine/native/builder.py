@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from landscape.engine.native import layout as layouts
 from landscape.engine.native.layout import Layout
-from landscape.engine.native.plan import GATHER, Place, Plan, PlannedStep
+from landscape.engine.native.plan import GATHER, Constant, Place, Plan, PlannedStep
 from landscape.engine.native.structs import Held
 from landscape.graph import Node
 from landscape.quant.network import ActivationQuantizer, QuantizedNetwork
@@ -139,7 +139,7 @@ class Builder:
             return None
         image = torch.arange(math.prod(shape)).reshape(shape)
         place = self.new_place(layouts.dense(image, 0), source)
-        self.plan.constants[place.buffer] = (origin.name, source)
+        self.plan.constants[place.buffer] = Constant(origin.name, source)
         return place
 
     def new_place(self, layout: Layout, source: str) -> Place:
@@ -162,10 +162,14 @@ class Builder:
     def copied(self, place: Place, image: Tensor) -> Place:
         """A copy of a value in the order of `image`, zeros where it has holes."""
         copy = self.new_place(layouts.dense(torch.arange(image.numel()).reshape(image.shape), 0), place.source)
+        constant = self.plan.constants.get(place.buffer)
+        if constant is not None and bool((image >= 0).all()):  # in that order from the start
+            order = image.reshape(-1) if constant.order is None else constant.order[image.reshape(-1)]
+            self.plan.constants[copy.buffer] = replace(constant, order=order, digest=_digest(order))
+            return copy
         runs, source, size = layouts.runs(image), place.source, place.bytes
-        digest = hashlib.sha256(runs.numpy().tobytes()).hexdigest()
         self.step(
-            GATHER, (place.buffer,), copy.buffer, (), f"gather {digest} of {source}", (f"{source}.output",),
+            GATHER, (place.buffer,), copy.buffer, (), f"gather {_digest(runs)} of {source}", (f"{source}.output",),
             lambda native: native.gather_parameters(runs, source, size),
         )  # fmt: skip
         return copy
@@ -212,6 +216,10 @@ class Builder:
         names = {node.name for node in unfinished}
         self.plan.nodes = [node for node in self.plan.nodes if node.name not in names]
         segments.extend(unfinished)
+
+
+def _digest(numbers: Tensor) -> str:
+    return hashlib.sha256(numbers.numpy().tobytes()).hexdigest()
 
 
 def image_shape(node: Node, axis: int) -> torch.Size:

@@ -20,6 +20,9 @@ from landscape.graph import Node
 HOLE = -1
 """Position of a zero that padding has put there."""
 
+_SHORT_RUN = 8
+"""Numbers on average below which runs of neighbours are slow to copy."""
+
 
 @dataclass(frozen=True)
 class Strides:
@@ -136,13 +139,48 @@ def regular(image: Tensor) -> Strides | None:
 
 
 def runs(image: Tensor) -> Tensor:
-    """Positions, in the order of the axes, as runs of neighbours: int32 (count, 2), start and length of each."""
+    """Positions, in the order of the axes, as runs: int32 (count, 3), start, length and step of each.
+
+    Runs of neighbours, or, where these are short, along the last axis at equal steps.
+    """
+    found = _runs_of_neighbours(image)
+    if len(found) * _SHORT_RUN < image.numel():
+        return found
+    strides = regular(image)
+    if strides is None:
+        return found
+    sizes, steps = _merged(strides)
+    if sizes[-1] < _SHORT_RUN:
+        return found
+    starts = torch.tensor(strides.offset)
+    for size, step in zip(sizes[:-1], steps[:-1], strict=True):
+        starts = starts[..., None] + torch.arange(size) * step
+    starts = starts.reshape(-1)
+    others = torch.tensor([sizes[-1], steps[-1]]).expand(len(starts), 2)
+    return torch.cat([starts[:, None], others], 1).to(torch.int32).contiguous()
+
+
+def _merged(strides: Strides) -> tuple[list[int], list[int]]:
+    """Sizes and steps of a regular layout, axes that continue one another as one."""
+    sizes, steps = [1], [0]
+    for size, step in zip(strides.sizes, strides.steps, strict=True):
+        if size == 1:
+            continue
+        if steps[-1] == step * size and sizes[-1] > 1:
+            sizes[-1], steps[-1] = sizes[-1] * size, step
+        else:
+            sizes.append(size)
+            steps.append(step)
+    return sizes, steps
+
+
+def _runs_of_neighbours(image: Tensor) -> Tensor:
     flat = image.reshape(-1)
     holes = flat < 0
     joined = torch.where(holes[1:], holes[:-1], (flat[1:] == flat[:-1] + 1) & ~holes[:-1])
     starts = torch.cat([torch.zeros(1, dtype=torch.int64), (~joined).nonzero().reshape(-1) + 1])
     lengths = torch.diff(starts, append=torch.tensor([flat.numel()]))
-    return torch.stack([flat[starts], lengths], 1).to(torch.int32).contiguous()
+    return torch.stack([flat[starts], lengths, torch.ones_like(lengths)], 1).to(torch.int32).contiguous()
 
 
 def rows(image: Tensor) -> Strides | None:

@@ -30,20 +30,27 @@ struct Buffer {
     Index stride, offset;
 };
 
-// Numbers copied from where runs of them lie, side by side; a run from -1 is made of zeros.
+// Numbers copied from where runs of them lie, side by side or at equal steps; a run from -1 is made of zeros.
 struct Runs {
-    const int32_t *runs;  // (count, 2): where, how many
+    const int32_t *runs;  // (count, 3): where, how many, step
     Index count, bytes;   // of a number
     int32_t zero;         // number that stands for zero
 };
 
 inline void gather(const Runs &r, const uint8_t *from, uint8_t *to) {
     for (Index i = 0; i < r.count; ++i) {
-        const Index bytes = r.runs[2 * i + 1] * r.bytes;
-        if (r.runs[2 * i] < 0)
+        const int32_t *const run = r.runs + 3 * i;
+        const Index bytes = run[1] * r.bytes;
+        const uint8_t *const first = from + run[0] * r.bytes;
+        if (run[0] < 0)
             std::memset(to, r.zero, static_cast<size_t>(bytes));  // of int16 the zero is 0
+        else if (run[2] == 1)
+            std::memcpy(to, first, static_cast<size_t>(bytes));
+        else if (r.bytes == 1)
+            for (Index n = 0; n < run[1]; ++n) to[n] = first[n * run[2]];
         else
-            std::memcpy(to, from + r.runs[2 * i] * r.bytes, static_cast<size_t>(bytes));
+            for (Index n = 0; n < run[1]; ++n)
+                std::memcpy(to + n * r.bytes, first + n * run[2] * r.bytes, static_cast<size_t>(r.bytes));
         to += bytes;
     }
 }

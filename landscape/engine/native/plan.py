@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from landscape.engine.native.layout import Layout
 from landscape.engine.native.structs import Held
 from landscape.graph import Node
@@ -53,6 +55,23 @@ class Place:
         return self.bytes <= 2
 
 
+@dataclass(frozen=True)
+class Constant:
+    """Codes of a constant.
+
+    Attributes:
+        name: The constant.
+        source: The node whose quantizer gives them.
+        order: Which of them in which order; all as they are if None.
+        digest: Tells orders apart.
+    """
+
+    name: str
+    source: str
+    order: Tensor | None = None
+    digest: str = ""
+
+
 @dataclass
 class PlannedStep:
     """A step without its parameters.
@@ -85,7 +104,7 @@ class Plan:
         steps: In order.
         sizes: Bytes of each buffer, for one image.
         given: Places of the values that must be there, by node.
-        constants: Buffers that hold a constant's codes: node, and the node whose quantizer gives them.
+        constants: Buffers that hold a constant's codes.
         wanted: Places of the values that are to be there afterwards.
     """
 
@@ -93,7 +112,7 @@ class Plan:
     steps: list[PlannedStep] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     given: dict[str, Place] = field(default_factory=dict)
-    constants: dict[int, tuple[str, str]] = field(default_factory=dict)
+    constants: dict[int, Constant] = field(default_factory=dict)
     wanted: dict[str, Place] = field(default_factory=dict)
 
     @cached_property

@@ -22,7 +22,7 @@ from landscape.engine.native.convolutions import (
 )
 from landscape.engine.native.cover_windows import Geometry
 from landscape.engine.native.headers import Runs, Table
-from landscape.engine.native.plan import PlannedStep
+from landscape.engine.native.plan import Constant, PlannedStep
 from landscape.engine.native.structs import Held, in_rows, quantizer_struct
 from landscape.engine.native.values import Deferred, RawCodes, SmallIntegers
 from landscape.engine.native.weights import PreparedWeight, moments_of, prepare_weight
@@ -55,7 +55,7 @@ class Prepared(Reference):
         self._moments: dict[str, tuple[Tensor, Tensor]] = {}
         self._prepared: dict[str, PreparedWeight] = {}
         self._parameters: dict[str, tuple[tuple[str, ...], Held]] = {}
-        self._quantized_constants: dict[tuple[str, str], Tensor] = {}
+        self._quantized_constants: dict[tuple[str, str, str], Tensor] = {}
         if isinstance(sibling, Prepared):
             self._share(sibling)
 
@@ -112,13 +112,15 @@ class Prepared(Reference):
             self._parameters[step.name] = (step.depends, step.make(self))
         return self._parameters[step.name][1]
 
-    def constant_codes(self, name: str, source: str) -> Tensor:
+    def constant_codes(self, constant: Constant) -> Tensor:
         """Codes of a constant by a quantizer."""
-        if (name, source) not in self._quantized_constants:
-            codes = self._quantize(source, self.apply(self.network.graph[name], [], 0).double())
-            assert isinstance(codes, RawCodes)
-            self._quantized_constants[name, source] = codes.codes.contiguous()
-        return self._quantized_constants[name, source]
+        key = (constant.name, constant.source, constant.digest)
+        if key not in self._quantized_constants:
+            found = self._quantize(constant.source, self.apply(self.network.graph[constant.name], [], 0).double())
+            assert isinstance(found, RawCodes)
+            codes = found.codes.contiguous()
+            self._quantized_constants[key] = codes if constant.order is None else codes.reshape(-1)[constant.order]
+        return self._quantized_constants[key]
 
     def _prepare(self, node: Node) -> PreparedWeight:
         if node.name not in self._prepared:
