@@ -44,8 +44,7 @@ def code_table(reference: Reference, nodes: Sequence[Node], zero_point: int, sca
     shape = [1] * dimensions
     shape[spare] = 256
     weight = next((node.weight for node in nodes if node.weight is not None), None)
-    device = None if weight is None else weight.device
-    codes = torch.arange(256, dtype=torch.float64, device=device).reshape(shape)
+    codes = torch.arange(256, dtype=torch.float64, device=_device(reference)).reshape(shape)
     if axis is not None and weight is not None:
         codes = codes.expand([weight.numel() if a == axis else size for a, size in enumerate(shape)])
     integers = _result(reference, nodes, [Codes(codes - zero_point, scale)])
@@ -61,10 +60,14 @@ def pair_table(reference: Reference, nodes: Sequence[Node], a: tuple[int, float]
         a: Zero point and scale of the first input.
         b: The same of the second.
     """
-    codes = torch.arange(256, dtype=torch.float64)
+    codes = torch.arange(256, dtype=torch.float64, device=_device(reference))
     first = Codes((codes - a[0])[:, None].expand(256, 256), a[1])
     second = Codes((codes - b[0]).expand(256, 256), b[1])
     return _result(reference, [reference.graph[node.name] for node in nodes], [first, second])
+
+
+def _device(reference: Reference) -> str:
+    return str(getattr(reference, "device", "cpu"))
 
 
 def _result(reference: Reference, nodes: Sequence[Node], values: list[Value]) -> Tensor:

@@ -32,9 +32,11 @@ from landscape.engine.portable.products import (
     pack,
     pack_depthwise,
 )
+from landscape.engine.portable.tables import look_up, look_up_pairs
 from landscape.engine.portable.target import Target, target
 from landscape.engine.portable.values import Bytes, ImageBytes, Pending, Powers
 from landscape.engine.reference import Reference, _function
+from landscape.engine.tables import channel_axis, code_table, pair_table
 from landscape.engine.values import Codes, Value, as_float, masked
 from landscape.graph import Node
 from landscape.graph.ir import WEIGHTED
@@ -78,7 +80,7 @@ class Portable(Reference):
             node.inputs[0]: node
             for node in network.graph
             if node.op == "unary" and self._uniform(node) and readers[node.inputs[0]] == [node.name]
-            if is_clamp(node) or network.graph[node.inputs[0]].op in (*WEIGHTED, "matmul")
+            if is_clamp(node) or network.graph[node.inputs[0]].op in (*WEIGHTED, "matmul", "affine", "add", "mul")
         }
         if isinstance(sibling, Portable):
             self._share(sibling)
@@ -162,12 +164,16 @@ class Portable(Reference):
             return None
         if node.op == "mask_add":
             return masked(first, node.attrs["mask"])
+        if node.op == "scale":
+            return _times(first, node.attrs["factor"])
+        if node.op == "affine":
+            return self._by_channel(node, first)
         if node.op == "max_pool2d":
             return self._pooled(node, first)
         if node.op == "mean":
             return self._mean_of(node, first)
-        if node.op == "add" and node.name in self._activations:
-            return self._pending_sum(node, first, values[1])
+        if node.op in ("add", "mul") and node.name in self._activations:
+            return self._pending_pair(node, first, values[1])
         codes: Tensor | None = None
         if not self._has_target(node):
             return None
@@ -175,6 +181,8 @@ class Portable(Reference):
             codes = operations.total(first, values[1], self._target(node.name))
         elif node.op == "mul" and isinstance(values[1], Bytes):
             codes = operations.gated(first, values[1], self._target(node.name))
+            if codes is None:
+                return self._pairs((node,), first, values[1])
         elif node.op in ("layer_norm", "rms_norm"):
             codes = self._norm(node, first)
         return None if codes is None else self._target(node.name).value(codes)
@@ -233,23 +241,63 @@ class Portable(Reference):
         return self._run_layer(node, x, node)
 
     def _activation(self, node: Node, x: Value | None) -> Value | None:
+        if isinstance(x, Bytes) and x.factors is None and self._uniform(node):
+            return self._looked_up((node,), x)
         clamps = is_clamp(node) and self._uniform(node)
         if not isinstance(x, Pending):
             to = self._target(node.name) if clamps else None
             return None if to is None or x is None else to.value(to.exact(as_float(x)))
         before = self.graph[node.inputs[0]]
+        if before.op == "affine":
+            return self._looked_up((before, node), x.x)
         if x.y is None:
             return self._run_layer(before, x.x, node)
         to = self._target(node.name)
         if before.op == "matmul":
             return to.value(self._activated_product(before, node, x.x, x.y))
+        if before.op == "mul" or not clamps:
+            found = self._pairs((before, node), x.x, x.y)
+            return to.value(to.exact(x.value())) if found is None else found
         codes = operations.total(x.x, x.y, to)
         return to.value(to.exact(x.value()) if codes is None else codes)
 
-    def _pending_sum(self, node: Node, x: Bytes, y: Value) -> Value | None:
+    def _pending_pair(self, node: Node, x: Bytes, y: Value) -> Value | None:
+        """A sum or product that an activation function reads: where it does not clamp, of values without factors."""
         if not isinstance(y, Bytes) or x.codes.shape[1:] != y.codes.shape[1 - x.codes.ndim :]:
             return None
-        return Pending(x, lambda a, b: a.value() + b.value(), y.with_codes(y.codes.expand_as(x.codes)))
+        if (node.op == "mul" or not is_clamp(self._activations[node.name])) and not x.factors is y.factors is None:
+            return None
+        operation = torch.add if node.op == "add" else torch.mul
+        return Pending(x, lambda a, b: operation(a.value(), b.value()), y.with_codes(y.codes.expand_as(x.codes)))
+
+    def _by_channel(self, node: Node, x: Bytes) -> Value | None:
+        if x.factors is not None:
+            return None
+        if node.name in self._activations:
+            return Pending(x, lambda a: self.apply(node, [a.value()], 0))
+        return self._looked_up((node,), x) if self._uniform(node) else None
+
+    def _looked_up(self, nodes: tuple[Node, ...], x: Bytes) -> Value:
+        """What the last node makes of codes that the first reads."""
+        to = self._target(nodes[-1].name)
+
+        def made() -> tuple[Tensor]:
+            return ((code_table(self, nodes, x.zero_point, x.scale) + to.zero_point).to(torch.uint8),)
+
+        (table,) = to.once(("table", nodes[0].name, x.scale, x.zero_point), None, made)
+        return to.value(look_up(x.codes, table, channel_axis(nodes)))
+
+    def _pairs(self, nodes: tuple[Node, ...], x: Bytes, y: Bytes) -> Value | None:
+        """What the last node makes of the two codes that the first reads."""
+        if not self._uniform(nodes[-1]) or x.factors is not None or y.factors is not None:
+            return None
+        to, a, b = self._target(nodes[-1].name), (x.zero_point, x.scale), (y.zero_point, y.scale)
+
+        def made() -> tuple[Tensor]:
+            return ((pair_table(self, nodes, a, b) + to.zero_point).to(torch.uint8),)
+
+        (table,) = to.once(("pairs", nodes[0].name, a, b), None, made)
+        return to.value(look_up_pairs(x.codes, y.codes, table))
 
     def _activated_product(self, node: Node, activation: Node, a: Bytes, b: Bytes) -> Tensor:
         sums, gain = operations.product_integers(a, b, self._way), a.scale * b.scale * node.attrs["scale"]
@@ -401,3 +449,12 @@ class Portable(Reference):
             ends = codes_of_clamp(node, quantizer) if is_clamp(node) and self._uniform(node) else None
             self._targets[name] = target(quantizer, ends)
         return self._targets[name]
+
+
+def _times(x: Bytes, factor: float) -> Bytes | None:
+    """A product with a number: the same codes, or those of the negative, mean something else."""
+    if factor == 0:
+        return None
+    if factor > 0:
+        return Bytes(x.codes, x.zero_point, x.scale * factor, x.factors)
+    return Bytes(255 - x.codes, 255 - x.zero_point, x.scale * -factor, x.factors)

@@ -23,6 +23,7 @@ from landscape.engine.portable.products import (
     less_128,
     multiply_pairs,
 )
+from landscape.engine.portable.tables import channels_lie_last
 from landscape.engine.portable.target import FEW, Target, settle
 from landscape.engine.portable.values import Bytes, Powers
 from landscape.engine.values import Codes
@@ -159,7 +160,7 @@ def total(a: Bytes, b: Bytes, target: Target) -> Tensor | None:
     if a.codes.shape != b.codes.shape and b.codes.shape != (1, *a.codes.shape[1:]):
         return None
     by_channel = a.factors is not None or b.factors is not None or target.factors is not None
-    moved = not by_channel and _channels_lie_last(a.codes)
+    moved = not by_channel and channels_lie_last(a.codes)
     first, second = _in_rows(a.codes, moved), _in_rows(b.codes, moved)
 
     def parameters() -> tuple[Tensor, ...]:
@@ -211,11 +212,6 @@ def gated(a: Bytes, b: Bytes, target: Target) -> Tensor | None:
 
         codes = settle(fast, exact)
     return _as_images(codes, a.codes.shape)
-
-
-def _channels_lie_last(codes: Tensor) -> bool:
-    """Whether (N, C, H, W) lies in memory as (N, H, W, C)."""
-    return codes.ndim == 4 and not codes.is_contiguous() and codes.permute(0, 2, 3, 1).is_contiguous()
 
 
 def _in_rows(codes: Tensor, moved: bool) -> Tensor:

@@ -1,0 +1,60 @@
+"""Operations on one code or two, looked up; see `landscape.engine.tables`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from landscape.engine.portable.compiling import compiled
+
+
+def look_up(codes: Tensor, table: Tensor, axis: int | None) -> Tensor:
+    """What codes turn into, uint8.
+
+    Args:
+        codes: uint8.
+        table: uint8 (C or 1, 256).
+        axis: Of the channels; None where the table is the same for all.
+    """
+    if axis is None:
+        return _found(_alike, table[0], codes)
+    shape = [-1 if a == axis else 1 for a in range(codes.ndim)]
+    starts = 256 * torch.arange(len(table), device=codes.device).reshape(shape)
+    return _found(_by_channel, table.reshape(-1), codes, starts)
+
+
+def look_up_pairs(a: Tensor, b: Tensor, table: Tensor) -> Tensor:
+    """What pairs of codes turn into, uint8; the codes uint8 of shapes that fit, the table uint8 (256, 256)."""
+    return _found(_pairs, table.reshape(-1), a, b)
+
+
+def channels_lie_last(codes: Tensor) -> bool:
+    """Whether (N, C, H, W) lies in memory as (N, H, W, C)."""
+    return codes.ndim == 4 and not codes.is_contiguous() and codes.permute(0, 2, 3, 1).is_contiguous()
+
+
+def _found(kernel: Callable[..., Tensor], table: Tensor, *parts: Tensor) -> Tensor:
+    """A kernel's result, lying in memory as the first of its parts does."""
+    moved = channels_lie_last(parts[0]) and all(part.ndim == 4 for part in parts)
+    if moved:
+        parts = tuple(part.permute(0, 2, 3, 1) for part in parts)
+    fast: Tensor | None = _COMPILED[kernel](table, *parts)
+    found = kernel(table, *parts) if fast is None else fast
+    return found.permute(0, 3, 1, 2) if moved else found
+
+
+def _alike(table: Tensor, codes: Tensor) -> Tensor:
+    return table[codes.to(torch.int64)]
+
+
+def _by_channel(table: Tensor, codes: Tensor, starts: Tensor) -> Tensor:
+    return table[codes.to(torch.int64) + starts]
+
+
+def _pairs(table: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return table[a.to(torch.int64) * 256 + b.to(torch.int64)]
+
+
+_COMPILED = {kernel: compiled(kernel) for kernel in (_alike, _by_channel, _pairs)}
