@@ -51,7 +51,7 @@ def emit_rows(
 ) -> None:  # fmt: skip
     """Rows of quantize(a + b), or of quantize(a)."""
     geometry = [first.sizes[0], width, first.offset * a.bytes, first.steps[0] * a.bytes]
-    geometry += [0, 0, offset, stride * out.bytes]
+    geometry += [0, 0, offset * out.bytes, stride * out.bytes]
     if b is not None and second is not None:
         geometry[4:6] = [second.offset * b.bytes, second.steps[0] * b.bytes]
     a_source, b_source = a.source, None if b is None else b.source
@@ -65,8 +65,11 @@ def emit_rows(
 
 def cover_cat(builder: Builder, node: Node) -> bool:
     """Parts are quantized, then joined, which is the same as the other way around."""
-    axis = layouts.batch_axis(node)
-    if axis is None or not builder.uniform(node) or node.attrs["dim"] % len(node.shape) == axis:
+    axis, uniform = layouts.batch_axis(node), builder.uniform(node)
+    dim = node.attrs["dim"] % len(node.shape)
+    if axis is None or dim == axis or builder.quantizer(node.name) is None:
+        return False
+    if not uniform and (dim == len(node.shape) - 1 or not builder.last_axis(node)):  # factors by channel, rows whole
         return False
     parts: list[Place] = []
     for name in node.inputs:
@@ -75,11 +78,10 @@ def cover_cat(builder: Builder, node: Node) -> bool:
         if part is None or not part.summable:
             return False
         parts.append(part)
-    dim = node.attrs["dim"] % len(node.shape)
     dim -= dim > axis
     lengths = [part.layout.image.shape[dim] for part in parts]
-    order = _order_of_parts(parts, dim, max(lengths))
     shape = image_shape(node, axis)
+    order = _order_of_parts(parts, dim, max(lengths)) if uniform else list(range(len(shape)))
     back = [order.index(a) for a in range(len(shape))]
     positions = torch.arange(shape.numel()).reshape([shape[a] for a in order]).permute(back)
     targets = [layouts.rows(target.permute(order)) for target in torch.split(positions, lengths, dim)]
@@ -89,7 +91,7 @@ def cover_cat(builder: Builder, node: Node) -> bool:
     for part, target in zip(parts, targets, strict=True):
         assert target is not None
         part, strides = builder.rows(part, part.layout.image.permute(order))
-        if part.coded:
+        if part.coded and uniform:
             emit_table(builder, (node,), part, strides, out, target)
         else:
             width = strides.sizes[1]
