@@ -93,6 +93,25 @@ class SmallResNet(nn.Module):
         return torch.as_tensor(self.head(x.mean((2, 3))))
 
 
+class SmallGroups(nn.Module):
+    """Convolutions by groups with activation functions and without, of odd widths and such that tiles fill."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 10, 3, stride=2, padding=1)
+        self.odd = nn.Conv2d(10, 22, 3, padding=1, groups=2)
+        self.even = nn.Conv2d(22, 32, (3, 1), padding=(1, 0), groups=2, stride=2)
+        self.several = nn.Conv2d(32, 64, 3, padding=2, dilation=2, groups=32)
+        self.plain = nn.Conv2d(64, 64, 1, groups=4)
+        self.head = nn.Linear(64, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, 7)."""
+        x = nn.functional.silu(self.odd(torch.relu(self.stem(x))))
+        x = nn.functional.hardswish(self.several(nn.functional.gelu(self.even(x))))
+        return torch.as_tensor(self.head((self.plain(x) + x).mean((2, 3))))
+
+
 class SmallProducts(nn.Module):
     """Products of activations with activation functions right behind them, one of which clamps; 21 tokens."""
 
@@ -161,6 +180,7 @@ _MORE: dict[str, Callable[[], nn.Module]] = {
     "normed_vit": _normed_vit,
     "mobilenetv3": _mobilenetv3,
     "products": SmallProducts,
+    "groups": SmallGroups,
 }
 
 
@@ -239,7 +259,9 @@ def perturbed(net: QuantizedNetwork, names: list[str], seed: int, size: float = 
     return net.with_scales({name: net.scale(name) * torch.exp(size * noise[name]) for name in names})
 
 
-def left_to_reference(net: QuantizedNetwork, engine: Reference, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+def left_to_reference(
+    net: QuantizedNetwork, engine: Reference, monkeypatch: pytest.MonkeyPatch, chosen: ImageSet | None = None
+) -> set[str]:
     """Operations that an engine leaves to the reference, but for constants and what only renames numbers."""
     left, evaluate = set[str](), Reference.evaluate
 
@@ -247,7 +269,7 @@ def left_to_reference(net: QuantizedNetwork, engine: Reference, monkeypatch: pyt
         left.add(node.op)
         return evaluate(self, node, values, count)
 
-    chosen = images(2, side=net.graph.input_shape[-1])
+    chosen = images(2, side=net.graph.input_shape[-1]) if chosen is None else chosen
     Evaluator(net, chosen, (), lambda *_: engine).logits(net)  # tables are made by the reference, once
     monkeypatch.setattr(Reference, "evaluate", recorded)
     Evaluator(net, chosen, (), lambda *_: engine).logits(net)

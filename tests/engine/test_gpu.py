@@ -86,7 +86,7 @@ def test_the_pretended_gpu_refuses_what_a_gpu_refuses() -> None:
 
 
 @pytest.mark.parametrize("way", [SIGNED, FLOAT])
-@pytest.mark.parametrize("name", [*NETWORKS, "normed_vit", "mobilenetv3", "products"])
+@pytest.mark.parametrize("name", [*NETWORKS, "normed_vit", "mobilenetv3", "products", "groups"])
 def test_codes_equal_the_reference_for_every_family(name: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("landscape.engine.portable.engine.fastest", lambda device, wide=True: way)
     net = quantized(name)

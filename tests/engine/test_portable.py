@@ -68,6 +68,14 @@ def test_codes_equal_the_reference_with_squeeze_and_excite(bits: str) -> None:
     assert_same_codes(net, Portable(net))
 
 
+@pytest.mark.parametrize("bits", ["w8a8", "w4a8", "w3a8"])
+@pytest.mark.parametrize("correction", ["none", "weight", "output"])
+def test_codes_equal_the_reference_in_convolutions_by_groups(bits: str, correction: str) -> None:
+    net = quantized("groups", bits, bias_correction=correction)
+    for moved in (net, with_powers_of_two(net)):
+        assert_same_codes(moved, Portable(moved))
+
+
 @pytest.mark.parametrize("name", ["vit", "cnn"])
 def test_values_exactly_between_two_codes_round_as_in_the_reference(name: str) -> None:
     net = with_powers_of_two(quantized(name))
@@ -350,7 +358,9 @@ def test_tiles_are_settled_but_for_what_lies_on_a_tie(name: str) -> None:
     error, relative = float64.activation_bound(name, gain * 3000 + bias.abs(), scale, zero)
     rows, tiles = torch.arange(500), torch.arange(500) % 4
     r, i, z = (torch.tensor(v, dtype=torch.float64) for v in (relative, 1 / scale, zero))
-    codes, doubtful = float64.tiles_with_activation(sums, rows, tiles, gain, None, bias, error, r, i, z, *_ENDS, name)
+    codes, doubtful = float64.tiles_with_activation(
+        sums, rows, tiles, tiles, gain, None, bias, error, r, i, z, *_ENDS, name
+    )
     x = sums[:, :64].reshape(500, 4, 16)[rows, tiles].double() * gain[tiles] + bias[tiles]
     exact = torch.from_numpy(activation_function(name).function(x.numpy())) / scale + zero
     expected = exact.round().clamp(0, 255)
@@ -475,9 +485,9 @@ def test_a_product_put_off_can_be_taken_apart_and_stands_for_its_value() -> None
         assert torch.equal(as_float(engine.evaluate(node, [some], 2)), as_float(exact[node.name])[[2, 0]])
 
 
-@pytest.mark.parametrize("name", ["swin", "convnext", "levit", "resnet", "mobilenetv3"])
+@pytest.mark.parametrize("name", ["swin", "convnext", "levit", "resnet", "mobilenetv3", "groups"])
 def test_few_nodes_are_left_to_the_reference(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = {"convnext": {"add", "layer_norm"}, "resnet": {"conv2d"}}.get(name, set[str]())
+    expected = {"add", "layer_norm"} if name == "convnext" else set[str]()
     net = quantized(name)
     assert left_to_reference(net, Portable(net), monkeypatch) == expected
 

@@ -140,6 +140,17 @@ OPERATIONS: dict[str, Step] = {
     "a change in place, seen through a view": _seen_through_a_view,
     "constants for every image": _positions,
     "rotary embedding": _rotated,
+    "factors and an activation function": lambda x: functional.gelu(x.sigmoid() * _BY_CHANNEL + 0.25),
+    "factors of rows": lambda x: functional.gelu(x.flatten(2).sigmoid() * _TABLE.flatten(1)[0]),
+    "negatives and halves": lambda x: (0.5 * x.sigmoid() - x).flatten(2) @ -x.sigmoid().flatten(2).transpose(1, 2),
+    "a sum and an activation function": lambda x: functional.gelu(x.sigmoid() + x.flip(2)),
+    "a product and an activation function": lambda x: functional.silu(x.sigmoid() * x.flip(2)),
+    "products with rows and columns": lambda x: x.sigmoid() * _ROW * _ROW[:, None] + x * x.mean((2, 3), keepdim=True),
+    "joined channels": lambda x: torch.cat([x.sigmoid(), x.flip(2), x[:, :1]], 1),
+    "joined rows before a norm": lambda x: functional.layer_norm(
+        torch.cat([x.flatten(1, 2), x.sigmoid().flatten(1, 2)], 1), (SIZE,)
+    ),
+    "interleaved": lambda x: torch.stack([x.sigmoid(), -x.flip(3)], -1).flatten(-2) + _TABLE.repeat(1, 1, 2),
     "autocast": _in_half_precision_where_there_is_any,
     "shifted rows": _relative_logits,
 }

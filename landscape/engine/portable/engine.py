@@ -18,6 +18,7 @@ from landscape.engine.portable.layers import (
     Epilogue,
     Layer,
     depthwise_sums,
+    grouped_sums,
     is_depthwise,
     layer_of,
     product_layer,
@@ -31,6 +32,7 @@ from landscape.engine.portable.products import (
     fastest,
     pack,
     pack_depthwise,
+    pack_grouped,
 )
 from landscape.engine.portable.tables import look_up, look_up_pairs
 from landscape.engine.portable.target import Target, target
@@ -228,15 +230,15 @@ class Portable(Reference):
         if not isinstance(x, Bytes) or x.factors is not None or node.name not in self.network.weights:
             return None
         assert node.weight is not None
-        grouped = node.attrs.get("groups", 1) != 1
-        if node.weight[0].numel() > LARGEST_DEPTH or (grouped and not self._has_depthwise_sums(node)):
+        if node.weight[0].numel() > LARGEST_DEPTH:
             return None
         if node.name in self._activations:
             return Pending(x, functools.partial(self._value_of_layer, node))
         if node.name not in self.network.activations:
             return self._value_of_layer(node, x)
         quantizer = self.network.activations[node.name]
-        if node.op == "conv2d" and quantizer.exponents is not None and quantizer.channel_axis != 1:
+        by_group = self._is_grouped(node) and not self._has_depthwise_sums(node)
+        if node.op == "conv2d" and quantizer.exponents is not None and (quantizer.channel_axis != 1 or by_group):
             return None
         return self._run_layer(node, x, node)
 
@@ -335,14 +337,21 @@ class Portable(Reference):
         fits = is_depthwise(node) and node.weight[0].numel() <= float32.LARGEST_DEPTHWISE
         return fits and self.operand(node).offset is None
 
+    def _is_grouped(self, node: Node) -> bool:
+        return bool(node.attrs.get("groups", 1) != 1)
+
     def _sums(self, node: Node, layer: Layer, x: Bytes) -> Tensor:
-        return depthwise_sums(node, layer, x) if is_depthwise(node) else sums_of(node, layer, x)
+        if not self._is_grouped(node):
+            return sums_of(node, layer, x)
+        return (depthwise_sums if self._has_depthwise_sums(node) else grouped_sums)(node, layer, x)
 
     def _weight(self, node: Node) -> PackedWeight:
         if node.name not in self._packed:
             integers = self.operand(node).integers
-            if is_depthwise(node):
+            if self._has_depthwise_sums(node):
                 self._packed[node.name] = pack_depthwise(integers)
+            elif self._is_grouped(node):
+                self._packed[node.name] = pack_grouped(integers, node.attrs["groups"])
             else:
                 wide = bool(integers.abs().max() > LARGEST_NARROW)
                 self._packed[node.name] = pack(integers, fastest(self.device, wide))
@@ -411,18 +420,15 @@ class Portable(Reference):
 
     def _joined(self, node: Node, values: Sequence[Value]) -> Value | None:
         """Parts are quantized, then joined, which is the same as the other way around."""
-        if not self._uniform(node):
+        across = node.attrs["dim"] % len(node.shape) == len(node.shape) - 1
+        if not self._has_target(node) or (across and not self._uniform(node)):
             return None
         to = self._target(node.name)
         parts = []
         for value in values:
-            if isinstance(value, Bytes):
-                codes = operations.requantized(value, to)
-            else:
-                codes = None if isinstance(value, Codes) else to.exact(value)
-            if codes is None:
+            if isinstance(value, Codes) and not isinstance(value, Bytes):
                 return None
-            parts.append(codes)
+            parts.append(operations.requantized(value, to) if isinstance(value, Bytes) else to.exact(value))
         return to.value(torch.cat(parts, node.attrs["dim"]))
 
     def _quantize(self, name: str, value: Tensor) -> Codes:

@@ -89,11 +89,11 @@ def _layer(
     bias: Tensor,
 ) -> Tensor:
     """The value gain * integers + offset * totals + bias: 5 factors at most (x, p, product, two sums)."""
-    outputs = gain.shape[0]
-    integers = sums[:, :outputs].to(torch.int32) - base
+    outputs = gain.shape[-1]
+    integers = sums[..., :outputs].to(torch.int32) - base
     if shift is None and offset is None:  # there may be no totals
         return integers.to(torch.float32) * gain + bias
-    totals = sums[:, outputs : outputs + 1].to(torch.int32)
+    totals = sums[..., outputs : outputs + 1].to(torch.int32)
     if shift is not None:
         integers = integers + totals * shift
     value: Tensor = integers.to(torch.float32) * gain + bias
@@ -119,7 +119,7 @@ def layer_with_activation(
 
     Args:
         sums: (rows, more than C): products of stored codes and weights; column C holds the totals, sums of the row's
-            codes.
+            codes. Of a convolution by groups (rows, groups, more than C); what is (C,) below is (groups, C) then.
         base: int32 (C,), taken off the sums.
         shift: int32 (C,) that multiplies the totals in the integers, or None.
         gain: float32 (C,).

@@ -72,8 +72,8 @@ def settled(t: Tensor, error: Tensor, lowest: Tensor, highest: Tensor) -> tuple[
 def value_of(sums: Tensor, gain: Tensor, offset: Tensor | None, bias: Tensor) -> Tensor:
     """A layer's value: gain * sums + offset * totals + bias; see `layer`."""
     outputs = gain.shape[-1]
-    value: Tensor = sums[:, :outputs].to(torch.float64) * gain + bias
-    return value if offset is None else value + sums[:, outputs : outputs + 1].to(torch.float64) * offset
+    value: Tensor = sums[..., :outputs].to(torch.float64) * gain + bias
+    return value if offset is None else value + sums[..., outputs : outputs + 1].to(torch.float64) * offset
 
 
 def layer(
@@ -82,7 +82,8 @@ def layer(
     """Codes of a linear layer or convolution from its integer sums.
 
     Args:
-        sums: (rows, more than C): products of stored codes and weights; column C holds the sum of the row's codes.
+        sums: (rows, more than C): products of stored codes and weights; column C holds the sum of the row's codes. Of a
+            convolution by groups (rows, groups, more than C); what is (C,) below is (groups, C) then.
         gain: float64 (C,), in units of the output's scale.
         offset: float64 (C,) that multiplies the row's sum, or None.
         bias: float64 (C,): the bias, the output's zero point, and what the zero points of inputs and weights take off.
@@ -91,7 +92,7 @@ def layer(
         highest: float64 (), the largest code.
 
     Returns:
-        Codes (rows, C) and doubtful rows (rows,); see `settled`.
+        Codes (rows, C) and doubtful rows (rows,), or (rows, groups, C) and (rows, groups); see `settled`.
     """
     return settled(value_of(sums, gain, offset, bias), error, lowest, highest)
 
@@ -100,6 +101,7 @@ def tiles_with_activation(
     sums: Tensor,
     rows: Tensor,
     tiles: Tensor,
+    places: Tensor,
     gain: Tensor,
     offset: Tensor | None,
     bias: Tensor,
@@ -114,13 +116,14 @@ def tiles_with_activation(
     """Codes of an activation function of a layer's value, for some tiles of channels.
 
     Args:
-        sums: As in `layer`.
+        sums: (rows, more than C), as in `layer`; the groups of a row are rows here.
         rows: int64 (n,), rows of the tiles.
         tiles: int64 (n,), their number along the channels.
-        gain: float64 (tiles, tile), in the layer's own unit.
-        offset: float64 (tiles, tile) or None.
-        bias: float64 (tiles, tile), without the output's zero point.
-        error: float64 (tiles, tile); the error's bound is error + relative |x|, see `activation_bound`.
+        places: int64 (n,), their number among all parameters: of all groups.
+        gain: float64 (tiles, tile) or (groups, tiles, tile), in the layer's own unit; so are those below.
+        offset: float64 or None.
+        bias: float64, without the output's zero point.
+        error: float64; the error's bound is error + relative |x|, see `activation_bound`.
         relative: float64 ().
         inverse: float64 (), 1 / scale of the output.
         zero: float64 (), its zero point.
@@ -131,14 +134,18 @@ def tiles_with_activation(
     Returns:
         Codes (n, tile) and doubtful numbers (n, tile).
     """
-    count, tile = gain.shape
+    count, tile = gain.shape[-2:]
     outputs = count * tile
+
+    def of(parameter: Tensor) -> Tensor:
+        return parameter.flatten(0, -2)[places]
+
     integers = sums[:, :outputs].unflatten(-1, (count, tile))[rows, tiles]  # type: ignore[no-untyped-call]
-    x = integers.to(torch.float64) * gain[tiles] + bias[tiles]
+    x = integers.to(torch.float64) * of(gain) + of(bias)
     if offset is not None:
-        x = x + sums[:, outputs][rows].to(torch.float64).unsqueeze(-1) * offset[tiles]
+        x = x + sums[:, outputs][rows].to(torch.float64).unsqueeze(-1) * of(offset)
     t = FAST[function].function(x) * inverse + zero
-    codes, far = nearest_codes(t, error[tiles] + x.abs() * relative, lowest, highest)
+    codes, far = nearest_codes(t, of(error) + x.abs() * relative, lowest, highest)
     return codes, ~(far < 0.5)
 
 

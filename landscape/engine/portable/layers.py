@@ -31,6 +31,8 @@ _TILE = 8
 class Layer:
     """A layer that reads codes with one scale and zero point.
 
+    Of a convolution by groups all that is (C,) is (groups, C / groups), and sums are (R, groups, C / groups + 1).
+
     Attributes:
         weight: Packed.
         depth: Products per sum, K.
@@ -40,6 +42,7 @@ class Layer:
         base: int32 (C,), taken off the packed sums.
         row_base: int32 (), taken off the sum of a row's codes.
         largest_total: Bound of the magnitude of that difference.
+        largest_weight: Largest magnitude of an integer weight, at least 1.
     """
 
     weight: PackedWeight
@@ -50,35 +53,48 @@ class Layer:
     base: Tensor
     row_base: Tensor
     largest_total: float
+    largest_weight: float = 128.0
 
     @property
     def channels(self) -> int:
         """Outputs."""
         return self.gain.numel()
 
-    def value(self, sums: Tensor, where: tuple[Tensor, ...] | None = None, tile: int = 1) -> Tensor:
+    @property
+    def outputs(self) -> int:
+        """Outputs of a group."""
+        return int(self.gain.shape[-1])
+
+    def value(self, sums: Tensor, where: tuple[Tensor, ...] | None = None, tile: int | None = None) -> Tensor:
         """The float64 value from packed sums, as `Reference` computes it.
 
         Args:
             sums: Packed sums (R, C or more).
-            where: Rows and tiles of channels, int64 (n,) each, or None for all.
-            tile: Channels in a tile.
+            where: Rows (and groups), int64 (n,) each, or None for all.
+            tile: If not None, `where` also names tiles of so many channels.
 
         Returns:
-            (R, C), or (n, tile).
+            (R, C), or (n, C), or (n, tile).
         """
-        count = self.channels
-        if where is None:
-            integers = sums[:, :count].double()
-        else:
-            integers = sums[:, :count].unflatten(-1, (-1, tile))[where].double()  # type: ignore[no-untyped-call]
-
-        def totals() -> Tensor:  # depthwise sums have none, and need none
-            return sums[:, count : count + 1].double() if where is None else sums[where[0], count].double().unsqueeze(1)
+        count = self.outputs
+        groups = self.gain.ndim > 1
+        rows = where if where is None or tile is None else where[:-1]
 
         def of(vector: Tensor) -> Tensor:
-            return vector if where is None else vector.view(-1, tile)[where[1]]
+            if where is None:
+                return vector
+            if tile is not None:
+                return vector.reshape(*vector.shape[:-1], -1, tile)[where[1:]]
+            return vector[where[1:]] if groups else vector
 
+        def totals() -> Tensor:  # depthwise sums have none, and need none
+            found = sums[..., count] if rows is None else sums[..., count][rows]
+            return found.double().unsqueeze(-1)
+
+        integers = sums[..., :count]
+        if tile is not None:
+            integers = integers.unflatten(-1, (-1, tile))  # type: ignore[no-untyped-call]
+        integers = (integers if where is None else integers[where]).double()
         integers = integers - of(self.base)
         if self.weight.shift is not None:
             integers = integers + totals() * of(self.weight.shift)
@@ -93,16 +109,17 @@ def layer_of(weight: PackedWeight, operand: WeightOperand, x: Bytes) -> Layer:
     depth = operand.integers[0].numel()
     # The sums are of codes less code_shift; so is the zero point that the codes are meant to lose.
     zero = x.zero_point - weight.code_shift
-    base = weight.sums * zero
+    base, shape = weight.sums * zero, weight.sums.shape  # by groups, where the weight is packed so
     return Layer(
         weight,
         depth,
-        operand.gain * x.scale,
-        None if operand.offset is None else operand.offset * x.scale,
-        operand.bias,
+        (operand.gain * x.scale).expand(base.numel()).reshape(shape),
+        None if operand.offset is None else (operand.offset * x.scale).expand(base.numel()).reshape(shape),
+        None if operand.bias is None else operand.bias.reshape(shape),
         base,
         torch.tensor(depth * zero, dtype=torch.int32, device=base.device),
         float(depth * max(x.zero_point, 255 - x.zero_point)),
+        max(1.0, float(operand.integers.abs().max())),
     )
 
 
@@ -167,7 +184,7 @@ class Epilogue:
         fast = _layer(sums, *self._parameters)
         if fast is None:
             return self.target.exact(self.layer.value(sums))
-        return settle(fast, lambda where: self.target.exact(self.layer.value(sums[where[0]])))
+        return settle(fast, lambda where: self.target.exact(self.layer.value(sums, where)))
 
 
 class ActivationEpilogue:
@@ -185,7 +202,7 @@ class ActivationEpilogue:
 
     def __init__(self, layer: Layer, target: Target, function: str, steps: StepTable) -> None:
         self.layer, self.target, self.function, self.steps = layer, target, function, steps
-        self.tile = _TILE if layer.channels % _TILE == 0 else layer.channels
+        self.tile = _TILE if layer.outputs % _TILE == 0 else layer.outputs
         if function in FAST:
             self._fast32, self._fast64 = self._parameters32(), self._parameters64()
 
@@ -226,27 +243,33 @@ class ActivationEpilogue:
         )
 
     def _tiled(self, vector: Tensor) -> Tensor:
-        return vector.reshape(-1, self.tile).contiguous()
+        return vector.reshape(*vector.shape[:-1], -1, self.tile).contiguous()
 
     def __call__(self, sums: Tensor) -> Tensor:
-        """Codes uint8 (rows, C)."""
+        """Codes uint8, in the shape of the layer's value."""
         fast = _layer_with_activation(sums, *self._fast32, self.function) if self.function in FAST else None
         if fast is None:
             return self._codes(self.layer.value(sums))
         codes, doubts = fast
         tiles = doubts.view(torch.int64) if self.tile == _TILE else doubts.amax(-1, keepdim=True)
         parts = codes.view(*tiles.shape, self.tile)
-        return settle((parts, tiles), lambda where: self._of_tiles(sums, *where)).view(codes.shape)
+        return settle((parts, tiles), lambda where: self._of_tiles(sums, where)).view(codes.shape)
 
-    def _of_tiles(self, sums: Tensor, rows: Tensor, tiles: Tensor) -> Tensor:
-        """Codes (n, tile) of n tiles."""
-        fast = _tiles_with_activation(sums, rows, tiles, *self._fast64, self.function) if len(rows) > FEW else None
+    def _of_tiles(self, sums: Tensor, where: tuple[Tensor, ...]) -> Tensor:
+        """Codes (n, tile) of n tiles: rows, groups if there are any, and tiles of channels."""
+        fast = None
+        if len(where[0]) > FEW:
+            (*rows, tiles), per_row = where, self.layer.outputs // self.tile
+            row = rows[0] if len(rows) == 1 else rows[0] * sums.shape[1] + rows[1]
+            place = tiles if len(rows) == 1 else rows[1] * per_row + tiles
+            fast = _tiles_with_activation(sums.flatten(0, -2), row, tiles, place, *self._fast64, self.function)
         if fast is None:
-            return self._codes(self.layer.value(sums, (rows, tiles), self.tile))
+            return self._codes(self.layer.value(sums, where, self.tile))
 
-        def exact(where: tuple[Tensor, ...]) -> Tensor:
-            which, channel = where
-            return self._codes(self.layer.value(sums, (rows[which], tiles[which] * self.tile + channel))).squeeze(1)
+        def exact(doubtful: tuple[Tensor, ...]) -> Tensor:
+            which, channel = doubtful
+            one = (*(index[which] for index in where[:-1]), where[-1][which] * self.tile + channel)
+            return self._codes(self.layer.value(sums, one, 1)).squeeze(1)
 
         return settle(fast, exact)
 
@@ -276,6 +299,15 @@ def depthwise_sums(node: Node, layer: Layer, x: Bytes) -> Tensor:
     return sums.reshape(-1, layer.channels)
 
 
+def grouped_sums(node: Node, layer: Layer, x: Bytes) -> Tensor:
+    """Sums (rows, groups, C / groups + 1) of a convolution by groups, each group's totals behind its outputs."""
+    a, weight = node.attrs, layer.weight.matrix
+    exact = exact_float(255.0 * layer.depth * layer.largest_weight) if x.codes.device.type == "cpu" else torch.float64
+    images = _padded(x, *a["padding"]).permute(0, 3, 1, 2).to(exact)
+    found = functional.conv2d(images, weight.to(exact), None, a["stride"], 0, a["dilation"], a["groups"])
+    return found.permute(0, 2, 3, 1).reshape(-1, a["groups"], layer.outputs + 1)
+
+
 def rows_of(node: Node, x: Bytes) -> Tensor:
     """What the packed weight multiplies: codes (rows, K); for convolutions one row per window, its channels last."""
     assert node.weight is not None
@@ -299,11 +331,11 @@ def _padded(x: Bytes, down: int, right: int) -> Tensor:
 
 
 def shaped(node: Node, x: Bytes, rows: Tensor) -> Tensor:
-    """A layer's rows (rows, C) in the shape of its value."""
+    """A layer's rows (rows, C), or (rows, groups, C / groups), in the shape of its value."""
     if node.op == "linear":
         return rows.reshape(*x.codes.shape[:-1], rows.shape[-1])
     height, width = node.shape[-2:]
-    return rows.reshape(-1, height, width, rows.shape[-1]).permute(0, 3, 1, 2)
+    return rows.reshape(-1, height, width, rows[0].numel()).permute(0, 3, 1, 2)
 
 
 def sums_of(node: Node, layer: Layer, x: Bytes) -> Tensor:

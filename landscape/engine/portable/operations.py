@@ -244,17 +244,16 @@ def _value(x: Bytes, codes: Tensor) -> Tensor:
     return _centred(x, codes) * x.scale
 
 
-def requantized(x: Bytes, target: Target) -> Tensor | None:
+def requantized(x: Bytes, target: Target) -> Tensor:
     """The codes that `target` gives to a value that is quantized otherwise."""
-    if target.factors is not None or x.factors is not None:
-        return None
     rows = x.codes.reshape(-1, x.codes.shape[-1])
 
     def parameters() -> tuple[Tensor, ...]:
         gain, zero, most = _term(x, target)
         return gain, target.zero_point - zero, error_bound(most + target.zero_point), *target.ends
 
-    fast = _requantized(rows, *target.once(("requantized", x.scale, x.zero_point), None, parameters))
+    key = ("requantized", x.scale, x.zero_point, id(x.factors))
+    fast = _requantized(rows, *target.once(key, x.factors, parameters))
     codes = (
         target.exact(_value(x, rows))
         if fast is None

@@ -87,6 +87,18 @@ def pack_depthwise(integers: Tensor) -> PackedWeight:
     return PackedWeight(integers.flatten(1).T.float().contiguous(), sums, None, UNSIGNED)
 
 
+def pack_grouped(integers: Tensor, groups: int) -> PackedWeight:
+    """Integer weights (C, in / groups, kh, kw) as `layers.grouped_sums` takes them.
+
+    Returns:
+        float32 (groups (C / groups + 1), in / groups, kh, kw), ones behind each group; sums (groups, C / groups).
+    """
+    parts = integers.unflatten(0, (groups, -1))  # type: ignore[no-untyped-call]
+    matrix = torch.cat([parts, torch.ones_like(parts[:, :1])], 1).flatten(0, 1)
+    sums = integers.flatten(1).sum(1).to(torch.int32).reshape(groups, -1)
+    return PackedWeight(matrix.float().contiguous(), sums, None, UNSIGNED)
+
+
 def multiply(codes: Tensor, weight: PackedWeight) -> Tensor:
     """Sums of products (rows, C or more), int32 or integers in float; codes uint8 (rows, K).
 
