@@ -31,10 +31,10 @@ class Native(Prepared):
     """Like `Reference`, with the same codes, faster: lists of nodes run as plans, image by image.
 
     What no step of a plan covers is left to the reference, node by node. Steps there are for linear layers, all
-    convolutions, products of activations, uniform softmax, float LayerNorm, sums, concatenations, pools, activation
-    functions right behind a layer (or, where they clamp, a sum), and views. Softmax of masked logits and the product of
-    images with a number per channel have kernels of their own. Values between them are uint8 or int16, masked logits
-    int32.
+    convolutions, products of activations, softmax, norms, sums, concatenations, pools, interpolation, activation
+    functions right behind a layer, a sum or codes, factors by channel, products of two codes, and views. Softmax of
+    masked logits and the product of images with a number per channel have kernels of their own. Values between them are
+    uint8 or int16, masked logits int32.
 
     Args:
         network: Parameters of all quantizers.

@@ -52,9 +52,10 @@ class Portable(Reference):
     """Like `Reference`, with the same codes, from integer products and kernels with error bounds.
 
     The kernels and their bounds are in `float32` and `float64`.
-    Covered: linear layers, convolutions without groups and depthwise ones, with the activation function behind them,
-    products of activations, softmax (uniform with masks, Log-Int), LayerNorm, sums (with a clamp behind them), gates,
-    means, concatenations, views. All else is left to the reference, node by node. Values between them are single bytes.
+    Covered: linear layers and convolutions with the activation function behind them, products of activations, softmax
+    (uniform with masks, Log-Int), norms, sums, gates, means, concatenations, views; by tables, factors by channel,
+    activation functions and products of codes. All else is left to the reference, node by node. Values between them are
+    single bytes.
 
     Args:
         network: Parameters of all quantizers.
