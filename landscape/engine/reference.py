@@ -36,6 +36,9 @@ from landscape.quant.steps import StepTable, step_table
 EXACT_INPUT_STEP = 2.0**-24
 """Grid of images that are not quantized: below half a float32 step of any pixel; on it sums are exact."""
 
+_MOST_TABLES = 256
+"""Softmax tables that siblings share: candidates whose scales of logits move each need their own."""
+
 LARGEST_LOG2_CODE = 43
 """Of Log-Int-Softmax: a row of 2^13 terms, the largest 2^30 times the smallest, gives no probability below 2^-43."""
 
@@ -245,6 +248,8 @@ class Reference(FloatPass):
 
     def _softmax_table(self, node: Node, scale: float, kind: SoftmaxKind) -> SoftmaxTable:
         if (kind, scale) not in self._softmax_tables:
+            if len(self._softmax_tables) >= _MOST_TABLES:
+                del self._softmax_tables[next(iter(self._softmax_tables))]  # the oldest
             try:
                 self._softmax_tables[kind, scale] = softmax_table(scale, kind)
             except ValueError as error:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from landscape.engine import Arithmetic, Evaluator, Reference
-from landscape.engine.portable import Portable, compiling
+from landscape.engine import Arithmetic, Evaluator, Reference, reference
+from landscape.engine.portable import Portable, compiling, target
 from landscape.engine.prefix_cache import PrefixCache, mapped
 from landscape.engine.values import Codes, Value, as_float
 from landscape.errors import UserError
@@ -230,3 +230,21 @@ def test_the_insides_of_chosen_images_do_not_depend_on_the_others(engine: Arithm
         whole = torch.cat([as_float(part[node]).reshape(len(r), -1) for r, part in zip(rows, values, strict=True)])
         some = torch.cat([as_float(part[node]).reshape(len(r), -1) for r, part in found])
         assert torch.equal(some, whole[sorted(chosen)])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_many_candidates_leave_no_more_behind_than_some(engine: Arithmetic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scales of activations move, so each candidate has softmax tables and kernels' parameters of its own."""
+    monkeypatch.setattr(reference, "_MOST_TABLES", 6)
+    monkeypatch.setattr(target, "_MOST_PREPARED", 5)
+    net = quantized("vit")
+    names = [name for name in net.scale_names() if name.endswith("output")][::2]
+    evaluator = Evaluator(net, images(2), names, engine, 2)
+    for seed in range(12):
+        moved = perturbed(net, names, seed)
+        found, expected = evaluator.logits(moved), Evaluator(moved, images(2), (), Reference).logits(moved)
+        assert torch.equal(found, expected)
+    assert len(evaluator.centre._softmax_tables) <= 6
+    if isinstance(evaluator.centre, Portable):
+        held = [len(to.prepared) for to in evaluator.centre._targets.values()]
+        assert max(held) == 5

@@ -175,6 +175,8 @@ class Portable(Reference):
             return self._pooled(node, first)
         if node.op == "mean":
             return self._mean_of(node, first)
+        if node.op == "avg_pool2d":
+            return self._averages(node, first)
         if node.op in ("add", "mul") and node.name in self._activations:
             return self._pending_pair(node, first, values[1])
         codes: Tensor | None = None
@@ -410,6 +412,15 @@ class Portable(Reference):
         sums = x.codes.sum(node.attrs["dims"], node.attrs["keepdim"], dtype=torch.int64)
         count = x.codes.numel() // sums.numel()
         return self._quantized(node, (sums - count * x.zero_point).double() * x.scale / count)
+
+    def _averages(self, node: Node, x: Bytes) -> Value | None:
+        kernel, stride, padding = (node.attrs[key] for key in ("kernel", "stride", "padding"))
+        window = kernel[0] * kernel[1]
+        if x.factors is not None or window * 255 >= 2**24:
+            return None
+        integers = x.codes.float() - x.zero_point
+        sums = functional.avg_pool2d(integers, kernel, stride, padding, divisor_override=1)  # exact in float32
+        return self._quantized(node, sums.double() * x.scale / window)
 
     def _quantized(self, node: Node, value: Tensor) -> Value:
         return self._quantize(node.name, value) if node.name in self.network.activations else value

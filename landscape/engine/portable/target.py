@@ -13,6 +13,9 @@ from landscape.engine.portable.values import Bytes
 from landscape.quant.network import ActivationQuantizer
 from landscape.quant.qparams import CodeRange, quantize
 
+_MOST_PREPARED = 64
+"""Kernels' parameters that a quantizer holds: candidates in which scales before it move each need their own."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -51,6 +54,8 @@ class Target:
             make: Makes them.
         """
         if key not in self.prepared:
+            if len(self.prepared) >= _MOST_PREPARED:
+                del self.prepared[next(iter(self.prepared))]  # the oldest
             self.prepared[key] = kept, make()
         return self.prepared[key][1]
 
