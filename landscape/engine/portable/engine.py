@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from landscape.engine.clamps import codes_of_clamp, is_clamp
-from landscape.engine.portable import float32, operations
+from landscape.engine.portable import float32, operations, tables
 from landscape.engine.portable.device import on_device
 from landscape.engine.portable.layers import (
     ActivationEpilogue,
@@ -34,11 +34,9 @@ from landscape.engine.portable.products import (
     pack_depthwise,
     pack_grouped,
 )
-from landscape.engine.portable.tables import look_up, look_up_pairs
 from landscape.engine.portable.target import Target, target
 from landscape.engine.portable.values import Bytes, ImageBytes, Pending, Powers
 from landscape.engine.reference import Reference, _function
-from landscape.engine.tables import channel_axis, code_table, pair_table
 from landscape.engine.values import Codes, Value, as_float, masked
 from landscape.graph import Node
 from landscape.graph.ir import WEIGHTED
@@ -168,7 +166,7 @@ class Portable(Reference):
         if node.op == "mask_add":
             return masked(first, node.attrs["mask"])
         if node.op == "scale":
-            return _times(first, node.attrs["factor"])
+            return tables.times(first, node.attrs["factor"])
         if node.op == "affine":
             return self._by_channel(node, first)
         if node.op == "max_pool2d":
@@ -283,26 +281,12 @@ class Portable(Reference):
         return self._looked_up((node,), x) if self._uniform(node) else None
 
     def _looked_up(self, nodes: tuple[Node, ...], x: Bytes) -> Value:
-        """What the last node makes of codes that the first reads."""
-        to = self._target(nodes[-1].name)
-
-        def made() -> tuple[Tensor]:
-            return ((code_table(self, nodes, x.zero_point, x.scale) + to.zero_point).to(torch.uint8),)
-
-        (table,) = to.once(("table", nodes[0].name, x.scale, x.zero_point), None, made)
-        return to.value(look_up(x.codes, table, channel_axis(nodes)))
+        return tables.of_codes(self, nodes, x, self._target(nodes[-1].name))
 
     def _pairs(self, nodes: tuple[Node, ...], x: Bytes, y: Bytes) -> Value | None:
-        """What the last node makes of the two codes that the first reads."""
         if not self._uniform(nodes[-1]) or x.factors is not None or y.factors is not None:
             return None
-        to, a, b = self._target(nodes[-1].name), (x.zero_point, x.scale), (y.zero_point, y.scale)
-
-        def made() -> tuple[Tensor]:
-            return ((pair_table(self, nodes, a, b) + to.zero_point).to(torch.uint8),)
-
-        (table,) = to.once(("pairs", nodes[0].name, a, b), None, made)
-        return to.value(look_up_pairs(x.codes, y.codes, table))
+        return tables.of_pairs(self, nodes, (x, y), self._target(nodes[-1].name))
 
     def _activated_product(self, node: Node, activation: Node, a: Bytes, b: Bytes) -> Tensor:
         sums, gain = operations.product_integers(a, b, self._way), a.scale * b.scale * node.attrs["scale"]
@@ -467,12 +451,3 @@ class Portable(Reference):
             ends = codes_of_clamp(node, quantizer) if is_clamp(node) and self._uniform(node) else None
             self._targets[name] = target(quantizer, ends)
         return self._targets[name]
-
-
-def _times(x: Bytes, factor: float) -> Bytes | None:
-    """A product with a number: the same codes, or those of the negative, mean something else."""
-    if factor == 0:
-        return None
-    if factor > 0:
-        return Bytes(x.codes, x.zero_point, x.scale * factor, x.factors)
-    return Bytes(255 - x.codes, 255 - x.zero_point, x.scale * -factor, x.factors)

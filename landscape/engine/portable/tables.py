@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from landscape.engine.portable.compiling import compiled
+from landscape.engine.portable.target import Target
+from landscape.engine.portable.values import Bytes
+from landscape.engine.reference import Reference
+from landscape.engine.tables import channel_axis, code_table, pair_table
+from landscape.graph import Node
+
+
+def of_codes(reference: Reference, nodes: Sequence[Node], x: Bytes, to: Target) -> Bytes:
+    """What the last node, whose quantizer is `to`, makes of codes without factors that the first reads."""
+
+    def made() -> tuple[Tensor]:
+        return ((code_table(reference, nodes, x.zero_point, x.scale) + to.zero_point).to(torch.uint8),)
+
+    (table,) = to.once(("table", nodes[0].name, x.scale, x.zero_point), None, made)
+    return to.value(look_up(x.codes, table, channel_axis(nodes)))
+
+
+def of_pairs(reference: Reference, nodes: Sequence[Node], operands: tuple[Bytes, Bytes], to: Target) -> Bytes:
+    """What the last node, whose quantizer is `to`, makes of the two codes without factors that the first reads."""
+    a, b = ((x.zero_point, x.scale) for x in operands)
+
+    def made() -> tuple[Tensor]:
+        return ((pair_table(reference, nodes, a, b) + to.zero_point).to(torch.uint8),)
+
+    (table,) = to.once(("pairs", nodes[0].name, a, b), None, made)
+    return to.value(look_up_pairs(operands[0].codes, operands[1].codes, table))
+
+
+def times(x: Bytes, factor: float) -> Bytes | None:
+    """A product with a number: the same codes, or those of the negative, mean something else."""
+    if factor == 0:
+        return None
+    if factor > 0:
+        return Bytes(x.codes, x.zero_point, x.scale * factor, x.factors)
+    return Bytes(255 - x.codes, 255 - x.zero_point, x.scale * -factor, x.factors)
 
 
 def look_up(codes: Tensor, table: Tensor, axis: int | None) -> Tensor:
