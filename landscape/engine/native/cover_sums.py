@@ -1,4 +1,4 @@
-"""Sums, activation functions and factors in plans: behind a layer that was put off, or by themselves."""
+"""Sums, products, activation functions and factors in plans: behind a layer that was put off, or by themselves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from landscape.graph import Node
 
 
 def cover_sum(builder: Builder, node: Node) -> bool:
-    """A sum: behind a layer that was put off, or by itself; put off where an activation function clamps it."""
+    """A sum: behind a layer that was put off, or by itself; put off where an activation function reads it."""
     waiting = [name for name in node.inputs if name in builder.pending]
     if waiting:
         other = builder.place(next(name for name in node.inputs if name != waiting[0]))
@@ -150,7 +150,7 @@ def cover_affine(builder: Builder, node: Node) -> bool:
 def cover_scale(builder: Builder, node: Node) -> bool:
     """A product with a number: the same codes, or those of the negative, mean something else."""
     place, factor = builder.place(node.inputs[0]), node.attrs["factor"]
-    if place is None or factor == 0 or builder.graph.source(node.name).op == "constant":
+    if place is None or factor == 0:
         return False
     if factor < 0:
         return _emit_table(builder, (node,))
