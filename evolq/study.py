@@ -15,10 +15,11 @@ from evolq.space import FloatArray, SpaceOptions, network_space
 from landscape.engine import Evaluator
 from landscape.errors import UserError
 from landscape.losses import Outputs, loss_function, one_thread, per_image
-from landscape.problem import Problem, listed
+from landscape.problem import Problem
 from landscape.progress import Progress, silent
 from landscape.quant.network import QuantizedNetwork
 from landscape.setup import Ingredients, ProblemOptions, build, gather, on_images, search_images, stored_arrays
+from landscape.space import listed
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,11 @@ class ImageSet:
     split: Split
     seed: int
 
+    def __repr__(self) -> str:
+        """One line: how many, of which size, from where."""
+        size = " x ".join(str(length) for length in self.pixels.shape[1:])
+        return f"ImageSet({len(self)} images {size}, {self.split} of {self.source}, seed {self.seed})"
+
     def __len__(self) -> int:
         """Number of images."""
         return len(self.names)

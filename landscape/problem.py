@@ -22,7 +22,7 @@ from landscape.gradient import Gradient, Surrogate, gradient_at
 from landscape.images import ImageSet
 from landscape.losses import LossOptions, Outputs, means, per_image
 from landscape.quant.network import QuantizedNetwork
-from landscape.space import ScaleSpace
+from landscape.space import ScaleSpace, listed
 
 FLIP_IMAGES = 16
 """Images on which flips of activation codes are counted."""
@@ -242,12 +242,6 @@ class Problem:
             found = self._evaluator.codes(network, nodes, min(FLIP_IMAGES, len(self.images)))
             codes.update({f"{node}.output": integers for node, integers in found.items()})
         return codes
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first two names, and how many more there are."""
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return ", ".join(names[:2]) + more
 
 
 def _weight_codes(network: QuantizedNetwork, layer: str) -> Tensor:

@@ -155,6 +155,14 @@ class Ingredients:
     scale_names: tuple[str, ...]
     names: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        """One line: network and bits, what may move, images."""
+        network, calibration = f"{self.model.name} {self.scheme().bits}", self.calibration
+        counts = f"{0 if calibration is None else len(calibration)} calibration and {len(self.images)} test images"
+        return (
+            f"Ingredients({network}, {len(self.names)} of {len(self.scale_names)} tensors' scales may move, {counts})"
+        )
+
     def scheme(self) -> Scheme:
         """How the network is, or will be, quantized."""
         return self.options.scheme().for_graph(self.graph) if self.quantized is None else self.quantized.scheme

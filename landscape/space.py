@@ -39,6 +39,10 @@ class ScaleSpace:
     sizes: tuple[int, ...]
     centre: Tensor
 
+    def __repr__(self) -> str:
+        """One line: how many scales, and the tensors that they are of."""
+        return f"ScaleSpace({self.dimension} scales of {listed(self.names)})"
+
     @property
     def dimension(self) -> int:
         """Number of scales that may move."""
@@ -204,3 +208,9 @@ def _channel_directions(
     for row, index in enumerate(chosen):
         directions[row, index] = 1.0
     return directions
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first two names, and how many more there are."""
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more

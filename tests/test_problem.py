@@ -13,7 +13,7 @@ from landscape.engine import Reference
 from landscape.errors import UserError
 from landscape.losses import LossOptions
 from landscape.problem import Problem, teacher_logits
-from landscape.setup import load_problem
+from landscape.setup import ProblemOptions, build, gather, load_problem
 
 
 @cache
@@ -58,6 +58,14 @@ def test_a_problem_shows_itself_in_one_line() -> None:
     assert repr(problem) == f"Problem(digits_vit w4a8, {scales}, 14 images, engine reference)"
     many = load_problem(layers="*", images=4, calib_images=8)
     assert " and 32 more, 4 images" in repr(many) and len(repr(many)) < 200
+
+
+def test_what_a_notebook_shows_of_the_parts_is_a_line() -> None:
+    found = gather(ProblemOptions(block=1, images=5, calib_images=8))
+    problem = build(found, engine="reference")
+    for part in (found, found.graph, found.images, found.model, problem.space, problem.network):
+        assert repr(part).startswith(f"{type(part).__name__}(") and len(repr(part)) < 160, repr(part)
+    assert "2 of 129 tensors' scales" in repr(found) and "1 x 8 x 8, val of digits, seed 0" in repr(found.images)
 
 
 @pytest.mark.parametrize("options", [{"chunk": 1}, {"chunk": 5}, {"cache_bytes": 0}])

@@ -83,6 +83,11 @@ class Graph:
     output: str
     input_shape: tuple[int, int, int]
 
+    def __repr__(self) -> str:
+        """One line: how many nodes and layers, and the shape of an image."""
+        size = " x ".join(str(length) for length in self.input_shape)
+        return f"Graph({len(self.nodes)} nodes, {len(self.weighted())} layers, images {size})"
+
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())
 

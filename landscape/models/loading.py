@@ -58,6 +58,11 @@ class LoadedModel:
     weights: str
     weights_sha256: str
 
+    def __repr__(self) -> str:
+        """One line: name, kind of network, weights."""
+        kind = f"{type(self.module).__name__}, {self.num_classes} classes"
+        return f"LoadedModel({self.name}, {kind}, weights {self.weights} {self.weights_sha256[:8]})"
+
 
 def load_model(
     name: str = "digits_vit",

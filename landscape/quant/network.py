@@ -123,6 +123,11 @@ class QuantizedNetwork:
     activations: Mapping[str, ActivationQuantizer]
     biases: Mapping[str, Tensor] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """One line: bits, and how many quantizers."""
+        counts = f"{len(self.weights)} weights and {len(self.activations)} activations quantized"
+        return f"QuantizedNetwork({self.scheme.bits}, {counts}, {self.graph!r})"
+
     def __post_init__(self) -> None:
         if self.scheme.bias_correction == "auto":
             raise ValueError("the bias correction is not decided yet; give scheme.for_graph(graph)")
