@@ -32,7 +32,7 @@ _CIFAR: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print a table; write it where ``--out`` is given."""
+    """Measure and print a table; write it where ``--out`` is given, as far as it is known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path("../shared/data"), help="folder of networks and images")
     parser.add_argument("--nets", default=",".join(CNNS), help="names with commas, of the shared data or timm's")
@@ -47,13 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     lines = header(options)
+    print("\n".join(lines))
     for name in options.nets.split(","):
         title, network, images = load(name, options)
         for batch in (int(part) for part in options.batches.split(",")):
-            lines += rows(title, network, images, batch, options)
-    print("\n".join(lines))
-    if options.out is not None:
-        options.out.write_text("\n".join(lines) + "\n")
+            found = rows(title, network, images, batch, options)
+            print("\n".join(found), flush=True)
+            lines += found
+            if options.out is not None:
+                options.out.write_text("\n".join(lines) + "\n")
 
 
 def load(name: str, options: argparse.Namespace) -> tuple[str, QuantizedNetwork, ImageSet]:
