@@ -422,10 +422,15 @@ class Portable(Reference):
         to = self._target(node.name)
         parts = []
         for value in values:
-            if isinstance(value, Codes) and not isinstance(value, Bytes):
-                return None
-            parts.append(operations.requantized(value, to) if isinstance(value, Bytes) else to.exact(value))
-        return to.value(torch.cat(parts, node.attrs["dim"]))
+            if not isinstance(value, Bytes):
+                if isinstance(value, Codes):
+                    return None
+                parts.append(to.exact(value))
+            elif value.factors is None and to.factors is None:
+                parts.append(tables.of_codes(self, (node,), value, to).codes)
+            else:
+                parts.append(operations.requantized(value, to))
+        return to.value(tables.joined(parts, node.attrs["dim"]))
 
     def _quantize(self, name: str, value: Tensor) -> Codes:
         quantizer = self.network.activations[name]

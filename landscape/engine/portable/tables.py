@@ -65,6 +65,14 @@ def look_up_pairs(a: Tensor, b: Tensor, table: Tensor) -> Tensor:
     return _found(_pairs, table.reshape(-1), a, b)
 
 
+def joined(parts: Sequence[Tensor], axis: int) -> Tensor:
+    """Codes along an axis one after the other; in memory the channels of images stay last where they are."""
+    if not all(channels_lie_last(part) for part in parts):
+        return torch.cat(list(parts), axis)
+    found = torch.cat([part.permute(0, 2, 3, 1) for part in parts], (0, 3, 1, 2)[axis % 4])
+    return found.permute(0, 3, 1, 2)
+
+
 def channels_lie_last(codes: Tensor) -> bool:
     """Whether (N, C, H, W) lies in memory as (N, H, W, C)."""
     return codes.ndim == 4 and not codes.is_contiguous() and codes.permute(0, 2, 3, 1).is_contiguous()
