@@ -66,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found.append(tried(name, options))
         print(f"{line(found[-1])} {time.perf_counter() - start:.0f} s", flush=True)
         gc.collect()
-    if options.out is not None:
-        options.out.write_text("\n".join(report(found, options)) + "\n")
+        if options.out is not None:  # as far as it is known: a large network may take more memory than there is
+            options.out.write_text("\n".join(report(found, options)) + "\n")
 
 
 def smallest() -> list[str]:
