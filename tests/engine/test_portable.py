@@ -12,20 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.special import ndtr
 
 from landscape.engine import Evaluator, Reference
-from landscape.engine.portable import Portable, compiling, float32, float64, layers, operations, products
+from landscape.engine.portable import Portable, compiling, float64, layers, operations, products
 from landscape.engine.portable.activations import FAST
 from landscape.engine.portable.device import on_device
 from landscape.engine.portable.products import FLOAT, SIGNED, UNSIGNED, fastest, multiply, pack
 from landscape.engine.portable.target import target
-from landscape.engine.portable.values import Bytes, Pending, Powers
+from landscape.engine.portable.values import Bytes, Pending
 from landscape.engine.values import Codes, as_float, masked, rows_of
 from landscape.quant.elementwise import activation_function
-from landscape.quant.layer_norm import integer_layer_norm
 from landscape.quant.network import ActivationQuantizer
-from landscape.quant.softmax import log_int_constants, log_int_softmax, softmax_table, uniform_softmax
+from landscape.quant.softmax import softmax_table
 from tests.engine.networks import (
     NETWORKS,
     assert_same_codes,
@@ -115,42 +113,6 @@ def test_log_int_softmax_gives_the_reference_codes(way: str, bits: str, monkeypa
     net = quantized("vit", bits, softmax="log2")
     for moved in (net, with_powers_of_two(net), perturbed(net, net.scale_names(), seed=1, size=0.5)):
         assert_same_codes(moved, Portable(moved))
-
-
-@pytest.mark.parametrize("scale", [1e-5, 0.003, 0.06, 0.5, 1.6])
-@pytest.mark.parametrize("bits", [2, 4])
-def test_rows_of_log_int_softmax_that_are_not_doubtful_are_the_reference_s(scale: float, bits: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    spread = torch.rand((600, 1), generator=generator) * 255
-    logits = (torch.rand((600, 37), generator=generator) * spread).to(torch.uint8)
-    smallest = 2**bits - 1
-    b, c, m = log_int_constants(scale)
-    n1, n2, n3, n4, error = (torch.tensor(n, dtype=torch.float32) for n in (1 / m, m, b, c, 77 * 2.0**-24))
-    codes, doubtful = float32.log_softmax(logits, n1, n2, n3, n4, error, smallest)
-    expected, value = log_int_softmax(logits.double(), softmax_table(scale, "log2"), bits)
-    assert torch.equal(codes[~doubtful].double(), expected[~doubtful])
-    assert doubtful.double().mean() < 0.3  # small integers lie on thresholds
-    low, high = float32.powers(expected.to(torch.uint8), smallest).double()
-    assert torch.equal((low + 256 * high) * 2.0**-smallest, value)
-    assert torch.equal(Powers(expected.to(torch.uint8), smallest).value(), value)
-
-
-@pytest.mark.parametrize("factors", [False, True])
-def test_rows_of_integer_layer_norm_that_are_not_doubtful_are_the_reference_s(factors: bool) -> None:
-    generator = torch.Generator().manual_seed(0)
-    codes = torch.randint(0, 256, (400, 40), generator=generator, dtype=torch.uint8)
-    codes[7] = 100  # a constant row
-    weight, bias = torch.randn((2, 40), generator=generator, dtype=torch.float64)
-    weight[3] = 0.0
-    power = 2.0 ** torch.randint(0, 4, (40,), generator=generator) if factors else None
-    scale, zero = torch.tensor([0.02, 90.0], dtype=torch.float64)
-    found, doubtful = float64.integer_layer_norm(
-        codes, torch.tensor(100.0), power, weight / scale, bias / scale, zero, *_ENDS
-    )
-    c = (codes.double() - 100.0) * (1.0 if power is None else power.double())
-    expected = (integer_layer_norm(c, 0.01, weight, bias, scale) + zero).clamp(0.0, 255.0)
-    assert doubtful[7] and doubtful.sum() < 4
-    assert torch.equal(found[~doubtful].double(), expected[~doubtful])
 
 
 @pytest.mark.parametrize("bits", ["w2a3", "w4a8s4", "w4a32", "w32a8"])
@@ -303,111 +265,12 @@ def test_fast_activations_stay_within_their_error_bound(name: str, mode: str) ->
     assert (error <= FAST[name].error * np.abs(points.astype(np.float64)) + 1e-30).all()
 
 
-def test_the_bound_of_gelu_is_not_far_above_its_error() -> None:
-    points = np.linspace(-6, 6, 200_001).astype(np.float32)
-    exact = points.astype(np.float64) * ndtr(points.astype(np.float64))
-    error = np.abs(FAST["gelu"].function(torch.from_numpy(points)).double().numpy() - exact) / np.abs(points).clip(1e-9)
-    assert error.max() > 0.05 * FAST["gelu"].error
-
-
-_ENDS = (torch.tensor(0.0, dtype=torch.float64), torch.tensor(255.0, dtype=torch.float64))
-
-
-def _layer(sums: list[list[int]] | torch.Tensor, gain: float, error: float) -> torch.Tensor:
-    """Which rows of one channel are doubtful."""
-    one = torch.ones(1, dtype=torch.float64)
-    return float64.layer(torch.as_tensor(sums), one * gain, None, one * 0.0, one * error, *_ENDS)[1]
-
-
-def test_codes_that_are_not_doubtful_are_those_of_exact_arithmetic() -> None:
-    """Halves, thirds and sevenths of integers: every seventh row or so lies on a tie, or would but for rounding."""
-    sums = torch.arange(-4000, 4000, dtype=torch.int32)[:, None].repeat(1, 2)
-    sums[:, 1] = torch.arange(8000) % 5
-    for numerator, denominator in ((1, 2), (1, 6), (1, 14), (3, 34)):
-        gain, offset, bias = (torch.tensor([v], dtype=torch.float64) for v in (numerator / denominator, 1 / 10, 0.3))
-        error = float64.error_bound(gain * 4000 + offset * 5 + bias)
-        codes, doubtful = float64.layer(sums, gain, offset, bias, error, *_ENDS)
-        ten = 10 * denominator  # everything is a multiple of 1 / ten
-        exact = sums[:, 0].long() * numerator * 10 + sums[:, 1].long() * denominator + 3 * denominator
-        twice = 2 * exact
-        tie = (twice % (2 * ten)) == ten
-        nearest = ((twice + ten) // (2 * ten)).clamp(0, 255)
-        assert torch.equal(doubtful, tie)
-        assert torch.equal(codes[~tie, 0].long(), nearest[~tie])
-
-
-def test_values_nearer_to_a_tie_than_the_bound_are_doubtful() -> None:
-    assert _layer([[1, 0], [3, 0], [4, 0]], 0.5, 0.0).tolist() == [True, True, False]
-    assert _layer([[1, 0], [4, 0]], 0.5 - 2e-9, 1e-9).tolist() == [False, False]
-    assert _layer([[1, 0], [4, 0]], 0.5 - 2e-9, 3e-9).tolist() == [True, False]
-
-
-def test_values_that_are_no_numbers_are_doubtful() -> None:
-    for gain in (torch.inf, torch.nan):
-        assert _layer([[1, 0], [0, 0]], gain, 0.0).all()
-
-
-@pytest.mark.parametrize("name", FAST)
-def test_tiles_are_settled_but_for_what_lies_on_a_tie(name: str) -> None:
-    """The second step of an activation function: float64 decides all but one number in some ten thousand."""
-    generator = torch.Generator().manual_seed(0)
-    sums = torch.randint(-3000, 3000, (500, 65), generator=generator, dtype=torch.int32)
-    gain = torch.rand((4, 16), generator=generator, dtype=torch.float64) * 1e-3
-    bias = torch.randn((4, 16), generator=generator, dtype=torch.float64)
-    scale, zero = 0.02, 9.0
-    error, relative = float64.activation_bound(name, gain * 3000 + bias.abs(), scale, zero)
-    rows, tiles = torch.arange(500), torch.arange(500) % 4
-    r, i, z = (torch.tensor(v, dtype=torch.float64) for v in (relative, 1 / scale, zero))
-    codes, doubtful = float64.tiles_with_activation(
-        sums, rows, tiles, tiles, gain, None, bias, error, r, i, z, *_ENDS, name
-    )
-    x = sums[:, :64].reshape(500, 4, 16)[rows, tiles].double() * gain[tiles] + bias[tiles]
-    exact = torch.from_numpy(activation_function(name).function(x.numpy())) / scale + zero
-    expected = exact.round().clamp(0, 255)
-    assert torch.equal(codes[~doubtful].double(), expected[~doubtful])
-    assert doubtful.double().mean() < 1e-3
-
-
-@pytest.mark.parametrize(
-    ("kernel", "stride", "dilation"), [((3, 3), (1, 1), (1, 1)), ((5, 4), (2, 1), (1, 1)), ((2, 3), (1, 3), (2, 2))]
-)
-def test_depthwise_sums_are_those_of_integers(
-    kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
-) -> None:
-    generator = torch.Generator().manual_seed(0)
-    codes = torch.randint(0, 256, (2, 13, 11, 5), generator=generator, dtype=torch.uint8)
-    weight = torch.randint(-255, 256, (5, 1, *kernel), generator=generator)
-    expected = torch.nn.functional.conv2d(
-        codes.permute(0, 3, 1, 2).long(), weight, stride=stride, dilation=dilation, groups=5
-    )
-    size = (expected.shape[2], expected.shape[3])
-    sums = float32.depthwise(codes, weight.flatten(1).T.float(), size, kernel, stride, dilation)
-    assert torch.equal(sums.long(), expected.permute(0, 2, 3, 1))
-
-
 def test_depthwise_convolutions_go_on_when_the_compiler_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the layer at which it fails: until then the engine counts on kernels."""
     net = quantized("mobilenet")
     monkeypatch.setattr(compiling, "usable", lambda: True)
     monkeypatch.setattr(layers, "_depthwise", lambda *_: None)
     assert_same_codes(net, Portable(net))
-
-
-@pytest.mark.parametrize("scale", [0.0007, 0.01, 0.3])
-@pytest.mark.parametrize("masked", [False, True])
-def test_softmax_codes_that_are_not_doubtful_are_the_reference_s(scale: float, masked: bool) -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randint(0, 256, (400, 37), generator=generator, dtype=torch.uint8)
-    if masked:
-        mask = torch.rand((400, 37), generator=generator) < 0.4
-        logits = logits.int() + torch.where(mask, round(-100 / scale), 0).int()
-    out = torch.tensor(1 / 200, dtype=torch.float64)
-    powers = torch.exp(-scale * 2.0 ** torch.arange(16 if masked else 8, dtype=torch.float64)).float()
-    codes, doubtful = float32.softmax(logits, powers, (1 / out).float(), torch.tensor(3.0), torch.tensor(255.0))
-    value = uniform_softmax(logits.double(), softmax_table(scale, "uniform"))
-    expected = (value / out + 3.0).round().clamp(0, 255)
-    assert torch.equal(codes[~doubtful].double(), expected[~doubtful])
-    assert doubtful.double().mean() < 0.05
 
 
 def test_logits_whose_scale_leaves_masked_terms_are_left_to_the_reference() -> None:
