@@ -34,7 +34,8 @@ def code_table(reference: Reference, nodes: Sequence[Node], zero_point: int, sca
 
     Args:
         reference: Arithmetic; its graph's nodes are taken.
-        nodes: `affine`, `unary` or `scale`, each the reader of the one before, the last one with codes.
+        nodes: `affine`, `unary`, `scale`, or a `cat` of which it is a part; each the reader of the one before, the last
+            one with codes.
         zero_point: Of the codes.
         scale: Of the codes.
     """

@@ -15,7 +15,9 @@
 
 namespace native {
 
-enum class Kind : int32_t { layer, norm, attention, sum, gather, convolution, pooling, matrices, softmax, table, pairs, resample };
+enum class Kind : int32_t {
+    layer, norm, attention, sum, gather, convolution, pooling, matrices, softmax, table, pairs, resample
+};
 
 struct Step {
     Kind kind;

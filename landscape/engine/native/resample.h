@@ -34,15 +34,16 @@ inline void run_resample(const Resample &r, const uint8_t *from, uint8_t *out, u
     for (Index y = 0; y < r.rows.length; ++y) {
         for (Index tap = 0; tap < r.rows.count; ++tap) {
             const Index at = tap * r.rows.length + y;
-            const double weight = r.rows.weights[at], scale = r.scale;
+            const double weight = r.rows.weights[at];
             const uint8_t *const codes = from + r.rows.places[at] * r.row_stride;
             for (Index x = 0; x < r.width; ++x) {
                 const uint8_t *const pixel = codes + x * r.column_stride;
                 double *const to = row + x * channels;
+                const auto term = [&](Index c) { return static_cast<double>(pixel[c] - r.zero) * r.scale * weight; };
                 if (tap == 0)
-                    for (Index c = 0; c < channels; ++c) to[c] = static_cast<double>(pixel[c] - r.zero) * scale * weight;
+                    for (Index c = 0; c < channels; ++c) to[c] = term(c);
                 else
-                    for (Index c = 0; c < channels; ++c) to[c] += static_cast<double>(pixel[c] - r.zero) * scale * weight;
+                    for (Index c = 0; c < channels; ++c) to[c] += term(c);
             }
         }
         for (Index x = 0; x < r.columns.length; ++x, out += channels) {

@@ -11,7 +11,7 @@ from torch.nn import functional
 from landscape.engine.portable import float32, float64
 from landscape.engine.portable.activations import FAST
 from landscape.engine.portable.compiling import compiled
-from landscape.engine.portable.products import UNSIGNED, PackedWeight, exact_float, multiply
+from landscape.engine.portable.products import UNSIGNED, PackedWeight, exact_convolution_float, multiply
 from landscape.engine.portable.target import FEW, Target, settle
 from landscape.engine.portable.values import Bytes
 from landscape.graph import Node
@@ -42,7 +42,6 @@ class Layer:
         base: int32 (C,), taken off the packed sums.
         row_base: int32 (), taken off the sum of a row's codes.
         largest_total: Bound of the magnitude of that difference.
-        largest_weight: Largest magnitude of an integer weight, at least 1.
     """
 
     weight: PackedWeight
@@ -53,7 +52,6 @@ class Layer:
     base: Tensor
     row_base: Tensor
     largest_total: float
-    largest_weight: float = 128.0
 
     @property
     def channels(self) -> int:
@@ -119,7 +117,6 @@ def layer_of(weight: PackedWeight, operand: WeightOperand, x: Bytes) -> Layer:
         base,
         torch.tensor(depth * zero, dtype=torch.int32, device=base.device),
         float(depth * max(x.zero_point, 255 - x.zero_point)),
-        max(1.0, float(operand.integers.abs().max())),
     )
 
 
@@ -291,8 +288,7 @@ def depthwise_sums(node: Node, layer: Layer, x: Bytes) -> Tensor:
     codes, weight = _padded(x, *a["padding"]), layer.weight.matrix
     sums = _depthwise(codes, weight, (height, width), kernel, stride, dilation)
     if sums is None:
-        # GPUs take smaller formats for convolutions, unless told otherwise.
-        exact = exact_float(255.0**2 * weight.shape[0]) if codes.device.type == "cpu" else torch.float64
+        exact = exact_convolution_float(255.0**2 * weight.shape[0], codes.device)
         images, filters = codes.permute(0, 3, 1, 2).to(exact), weight.T.reshape(-1, 1, *kernel).to(exact)
         found = functional.conv2d(images, filters, None, stride, 0, dilation, len(filters))
         sums = found.permute(0, 2, 3, 1).to(torch.int32)
@@ -302,9 +298,8 @@ def depthwise_sums(node: Node, layer: Layer, x: Bytes) -> Tensor:
 def grouped_sums(node: Node, layer: Layer, x: Bytes) -> Tensor:
     """Sums (rows, groups, C / groups + 1) of a convolution by groups, each group's totals behind its outputs."""
     a, weight = node.attrs, layer.weight.matrix
-    exact = exact_float(255.0 * layer.depth * layer.largest_weight) if x.codes.device.type == "cpu" else torch.float64
-    images = _padded(x, *a["padding"]).permute(0, 3, 1, 2).to(exact)
-    found = functional.conv2d(images, weight.to(exact), None, a["stride"], 0, a["dilation"], a["groups"])
+    images = _padded(x, *a["padding"]).permute(0, 3, 1, 2).to(weight.dtype)
+    found = functional.conv2d(images, weight, None, a["stride"], 0, a["dilation"], a["groups"])
     return found.permute(0, 2, 3, 1).reshape(-1, a["groups"], layer.outputs + 1)
 
 

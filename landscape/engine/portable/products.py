@@ -91,12 +91,14 @@ def pack_grouped(integers: Tensor, groups: int) -> PackedWeight:
     """Integer weights (C, in / groups, kh, kw) as `layers.grouped_sums` takes them.
 
     Returns:
-        float32 (groups (C / groups + 1), in / groups, kh, kw), ones behind each group; sums (groups, C / groups).
+        Matrix (groups (C / groups + 1), in / groups, kh, kw), ones behind each group, in a number type of exact sums;
+        sums (groups, C / groups).
     """
     parts = integers.unflatten(0, (groups, -1))  # type: ignore[no-untyped-call]
     matrix = torch.cat([parts, torch.ones_like(parts[:, :1])], 1).flatten(0, 1)
+    largest = integers[0].numel() * 255.0 * float(matrix.abs().max())
     sums = integers.flatten(1).sum(1).to(torch.int32).reshape(groups, -1)
-    return PackedWeight(matrix.float().contiguous(), sums, None, UNSIGNED)
+    return PackedWeight(matrix.to(exact_convolution_float(largest, matrix.device)).contiguous(), sums, None, UNSIGNED)
 
 
 def multiply(codes: Tensor, weight: PackedWeight) -> Tensor:
@@ -124,6 +126,11 @@ def exact_float(largest: float) -> torch.dtype:
     """
     full = torch.get_float32_matmul_precision() == "highest"
     return torch.float32 if full and largest < _EXACT_FLOAT32 else torch.float64
+
+
+def exact_convolution_float(largest: float, device: torch.device) -> torch.dtype:
+    """The same of convolutions, for which GPUs take smaller formats unless told otherwise."""
+    return exact_float(largest) if device.type == "cpu" else torch.float64
 
 
 def multiply_pairs(a: Tensor, b: Tensor) -> Tensor:
