@@ -24,7 +24,8 @@ def test_rows_of_log_int_softmax_that_are_not_doubtful_are_the_reference_s(scale
     smallest = 2**bits - 1
     b, c, m = log_int_constants(scale)
     n1, n2, n3, n4, error = (torch.tensor(n, dtype=torch.float32) for n in (1 / m, m, b, c, 77 * 2.0**-24))
-    codes, doubtful = float32.log_softmax(logits, n1, n2, n3, n4, error, smallest)
+    codes, doubts = float32.log_softmax(logits, n1, n2, n3, n4, error, smallest)
+    doubtful = doubts != 0
     expected, value = log_int_softmax(logits.double(), softmax_table(scale, "log2"), bits)
     assert torch.equal(codes[~doubtful].double(), expected[~doubtful])
     assert doubtful.double().mean() < 0.3  # small integers lie on thresholds
@@ -42,9 +43,10 @@ def test_rows_of_integer_layer_norm_that_are_not_doubtful_are_the_reference_s(fa
     weight[3] = 0.0
     power = 2.0 ** torch.randint(0, 4, (40,), generator=generator) if factors else None
     scale, zero = torch.tensor([0.02, 90.0], dtype=torch.float64)
-    found, doubtful = float64.integer_layer_norm(
+    found, doubts = float64.integer_layer_norm(
         codes, torch.tensor(100.0), power, weight / scale, bias / scale, zero, *_ENDS
     )
+    doubtful = doubts != 0
     c = (codes.double() - 100.0) * (1.0 if power is None else power.double())
     expected = (integer_layer_norm(c, 0.01, weight, bias, scale) + zero).clamp(0.0, 255.0)
     assert doubtful[7] and doubtful.sum() < 4
@@ -58,13 +60,15 @@ def test_the_bound_of_gelu_is_not_far_above_its_error() -> None:
     assert error.max() > 0.05 * FAST["gelu"].error
 
 
-_ENDS = (torch.tensor(0.0, dtype=torch.float64), torch.tensor(255.0, dtype=torch.float64))
+_ENDS = (torch.tensor(0.0), torch.tensor(255.0))
 
 
-def _layer(sums: list[list[int]] | torch.Tensor, gain: float, error: float) -> torch.Tensor:
-    """Which rows of one channel are doubtful."""
+def _layer(sums: list[list[int]], gain: float, magnitude: float) -> list[bool]:
+    """Which rows of one channel are doubtful; NaN is."""
     one = torch.ones(1, dtype=torch.float64)
-    return float64.layer(torch.as_tensor(sums), one * gain, None, one * 0.0, one * error, *_ENDS)[1]
+    limit = float64.tie_limit(one * magnitude)
+    doubts = float64.layer(torch.tensor(sums), one * gain, None, one * 0.0, limit, *_ENDS)[1]
+    return [number != 0.0 for number in doubts.tolist()]
 
 
 def test_codes_that_are_not_doubtful_are_those_of_exact_arithmetic() -> None:
@@ -73,26 +77,29 @@ def test_codes_that_are_not_doubtful_are_those_of_exact_arithmetic() -> None:
     sums[:, 1] = torch.arange(8000) % 5
     for numerator, denominator in ((1, 2), (1, 6), (1, 14), (3, 34)):
         gain, offset, bias = (torch.tensor([v], dtype=torch.float64) for v in (numerator / denominator, 1 / 10, 0.3))
-        error = float64.error_bound(gain * 4000 + offset * 5 + bias)
-        codes, doubtful = float64.layer(sums, gain, offset, bias, error, *_ENDS)
+        limit = float64.tie_limit(gain * 4000 + offset * 5 + bias)
+        codes, doubts = float64.layer(sums, gain, offset, bias, limit, *_ENDS)
         ten = 10 * denominator  # everything is a multiple of 1 / ten
         exact = sums[:, 0].long() * numerator * 10 + sums[:, 1].long() * denominator + 3 * denominator
         twice = 2 * exact
         tie = (twice % (2 * ten)) == ten
         nearest = ((twice + ten) // (2 * ten)).clamp(0, 255)
-        assert torch.equal(doubtful, tie)
+        assert torch.equal(doubts != 0, tie)
         assert torch.equal(codes[~tie, 0].long(), nearest[~tie])
 
 
 def test_values_nearer_to_a_tie_than_the_bound_are_doubtful() -> None:
-    assert _layer([[1, 0], [3, 0], [4, 0]], 0.5, 0.0).tolist() == [True, True, False]
-    assert _layer([[1, 0], [4, 0]], 0.5 - 2e-9, 1e-9).tolist() == [False, False]
-    assert _layer([[1, 0], [4, 0]], 0.5 - 2e-9, 3e-9).tolist() == [True, False]
+    """The bound is 24 2^-53 times the magnitude, and 2^-24 for the distance in float32."""
+    assert _layer([[1, 0], [3, 0], [4, 0]], 0.5, 0.0) == [True, True, False]
+    assert _layer([[1, 0], [4, 0]], 0.5 - 2e-6, 1e-6 / (24 * 2.0**-53)) == [False, False]
+    assert _layer([[1, 0], [4, 0]], 0.5 - 2e-6, 3e-6 / (24 * 2.0**-53)) == [True, False]
+    assert _layer([[1, 0], [4, 0]], 0.5 - 2e-8, 0.0) == [True, False]
+    assert _layer([[1, 0], [4, 0]], 0.5, 1e16) == [True, True]  # a bound above 1/2 decides nothing
 
 
 def test_values_that_are_no_numbers_are_doubtful() -> None:
     for gain in (torch.inf, torch.nan):
-        assert _layer([[1, 0], [0, 0]], gain, 0.0).all()
+        assert all(_layer([[1, 0], [0, 0]], gain, 0.0))
 
 
 @pytest.mark.parametrize("name", FAST)
@@ -143,7 +150,8 @@ def test_softmax_codes_that_are_not_doubtful_are_the_reference_s(scale: float, m
         logits = logits.int() + torch.where(mask, round(-100 / scale), 0).int()
     out = torch.tensor(1 / 200, dtype=torch.float64)
     powers = torch.exp(-scale * 2.0 ** torch.arange(16 if masked else 8, dtype=torch.float64)).float()
-    codes, doubtful = float32.softmax(logits, powers, (1 / out).float(), torch.tensor(3.0), torch.tensor(255.0))
+    codes, doubts = float32.softmax(logits, powers, (1 / out).float(), torch.tensor(3.0), torch.tensor(255.0))
+    doubtful = doubts != 0
     value = uniform_softmax(logits.double(), softmax_table(scale, "uniform"))
     expected = (value / out + 3.0).round().clamp(0, 255)
     assert torch.equal(codes[~doubtful].double(), expected[~doubtful])

@@ -1,4 +1,4 @@
-"""Activation functions in float32, from +, *, / and comparisons alone, with bounds of their errors.
+"""Activation functions in float32, from +, *, / and comparisons alone, with bounds of their errors, in float64 too.
 
 An exponential or an error function of a device's library has the error that its maker says; these have the error that
 is derived here. Activation functions that are not in the table are left to the step tables of the reference.
@@ -18,6 +18,8 @@ from scipy.special import erf
 from torch import Tensor
 
 UNIT = 2.0**-24
+
+UNIT64 = 2.0**-53
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class _Rational:
         result: Tensor = y * _horner(self.p, square) / _horner(self.q, square)
         return result
 
-    def error(self, argument: float) -> float:
+    def error(self, argument: float, unit: float) -> float:
         """Bound of |computed - true|.
 
         The error has five parts: the fit (measured at 10^5 points; between them it changes by less than the spacing
@@ -55,6 +57,7 @@ class _Rational:
         Args:
             argument: How far y is off, relative, in units of u: it moves the function by as much times max y f'(y), for
                 which 1/2 is a bound (erf: 0.49, tanh: 0.45).
+            unit: u of the arithmetic.
         """
         y = np.linspace(0.0, self.end, 100_001)
         square = y * y
@@ -62,9 +65,9 @@ class _Rational:
         found = y * p / q
         parts = [polynomial.polyval(square, (2.0 * np.arange(len(c)) + 1.0) * c) for c in (self.p, self.q)]
         rounding = (parts[0] / p + parts[1] / q + 3.0) * found
-        worst = float((np.abs(found - self.true(y)) + 2e-9 + rounding * UNIT * 1.01).max())
+        worst = float((np.abs(found - self.true(y)) + 2e-9 + rounding * unit * 1.01).max())
         beyond = 1.0 - float(self.true(np.array([self.end]))[0])
-        return worst + beyond + (1.0 + argument / 2.0) * UNIT
+        return worst + beyond + (1.0 + argument / 2.0) * unit
 
 
 def _horner(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
@@ -101,11 +104,13 @@ class FastActivation:
         function: Of a float32 tensor.
         slope: Bound of the function's steepest slope.
         error: |computed - true| <= error |x| for every float32 x.
+        error64: The same of float64 x and arithmetic: little more than what the fit is off by.
     """
 
     function: Callable[[Tensor], Tensor]
     slope: float
     error: float
+    error64: float
 
 
 def _gated(gate: _Rational, argument: Callable[[Tensor], Tensor], off: float, slope: float) -> FastActivation:
@@ -113,8 +118,8 @@ def _gated(gate: _Rational, argument: Callable[[Tensor], Tensor], off: float, sl
 
     If E bounds the error of g, |computed - true| <= |x| / 2 (E + 4 u (1 + g)).
     """
-    error = 0.5 * (gate.error(off) + 8.0 * UNIT) * 1.01
-    return FastActivation(lambda x: x * 0.5 * (1.0 + gate(argument(x))), slope, error)
+    error, error64 = (0.5 * (gate.error(off, unit) + 8.0 * unit) * 1.01 for unit in (UNIT, UNIT64))
+    return FastActivation(lambda x: x * 0.5 * (1.0 + gate(argument(x))), slope, error, error64)
 
 
 _ROOT_2_OVER_PI = math.sqrt(2.0 / math.pi)
@@ -134,7 +139,7 @@ FAST = {
     "gelu_tanh": _gated(_TANH, _argument_of_gelu_tanh, 6.0, 1.13),
     "silu": _gated(_TANH, lambda x: x * 0.5, 0.0, 1.1),
     # x (x + 3) / 6: a sum, a division (or product with a reciprocal) and a product, of a value up to |x|
-    "hardswish": FastActivation(lambda x: x * _hardsigmoid(x), 1.5, 5.0 * UNIT),
+    "hardswish": FastActivation(lambda x: x * _hardsigmoid(x), 1.5, 5.0 * UNIT, 5.0 * UNIT64),
 }
 """Those that networks of this field use most, besides those that only clamp (see `landscape.engine.clamps`). Each
 computes 0 at 0, so that an error relative to |x| is possible."""

@@ -8,75 +8,38 @@ does not: those rows are *doubtful*, and are computed again in float64.
 The bounds. u = 2^-24 is float32's unit roundoff: every +, *, / and every conversion of an integer or of a float64
 parameter multiplies its result by some 1 + d, |d| <= u. Products of n such factors differ from 1 by less than 1.01 n u
 as long as n < 10^4. So in a sum of terms, computed as fl(fl(x1 p1 + x2 p2) + b) with integers x and rounded parameters
-p and b, a term x p carries at most: 1 for x, 1 for p, 1 for the product, 1 for each sum behind it. `error_bound` takes
-the largest number of factors of any term, a quarter more for the reference's own rounding (some 10 2^-53) and for the
-rounding of e itself, and multiplies it with the sum of the terms' magnitudes. Contraction of a * b + c to one rounding,
-a division computed as a product with the reciprocal (2 factors in place of 1, counted) or another order of summation
-(counted as the number of terms) stay within these bounds, so they hold however a compiler arranges the kernel.
+p and b, a term x p carries at most: 1 for x, 1 for p, 1 for the product, 1 for each sum behind it. A bound is the
+largest number of factors of any term, a quarter more for the reference's own rounding (some 10 2^-53) and for the
+rounding of e itself, times the sum of the terms' magnitudes. Contraction of a * b + c to one rounding, a division
+computed as a product with the reciprocal (2 factors in place of 1, counted) or another order of summation (counted as
+the number of terms) stay within these bounds, so they hold however a compiler arranges the kernel.
 
-Where the terms besides one, x p, are bounded beforehand, so is the error, without a look at x: let them be a constant b
-and others of magnitude B at most. Only -1/2 < t < 255 1/2 matters, where |x p| <= max(|b|, |256 - b|) + B, so
-e <= k u (max(|b|, |256 - b|) + |b| + 2 B). Beyond, t' is clamped to the same end as t: as t goes on, the error grows by
-k u times as much at most, so t' stays below 1/2 (or above 254 1/2) as long as e < 1/2; and where e >= 1/2 everything is
-doubtful.
+What takes few operations per number, as layers and products do, is as fast in float64, where next to no row is
+doubtful: see `float64`. Here is what takes many.
 
-Parameters so large or small that float32 overflows give infinite or NaN t or e: then no comparison holds, and the row
-is doubtful. ``_SLACK`` covers the rounding of |t - round(t)| + e (u at most where it matters, below 1: the difference
-is exact), and underflow, an absolute error below 2^-100.
+Parameters so large or small that float32 overflows give infinite or NaN t or e, which sums over a row pass on: then the
+row is doubtful. ``_SLACK`` covers the rounding of |t - round(t)| + e (u at most where it matters, below 1: the
+difference is exact), and underflow, an absolute error below 2^-100.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import torch
 from torch import Tensor
+from torch.nn.functional import relu
 
 from landscape.engine.portable.activations import FAST
-from landscape.engine.portable.products import integer_product
 
 UNIT = 2.0**-24
 
-_LARGEST_CODE = 256.0
-"""Bound of what lies between the ties of 8-bit codes."""
-
 _SLACK = 2.0**-22
-
-_Number = TypeVar("_Number", Tensor, float)
-
-
-def error_bound(factors: int, magnitudes: _Number) -> _Number:
-    """Bound of the error of a sum whose terms have at most so many factors 1 + d.
-
-    Args:
-        factors: k.
-        magnitudes: Sum of the terms' magnitudes, in units of the output's scale.
-    """
-    return magnitudes * ((factors + 0.25) * UNIT) + _SLACK
-
-
-def sum_of_magnitudes(constant: Tensor, others: Tensor | float = 0.0) -> Tensor:
-    """Bound of the sum of all terms' magnitudes, where t lies between codes.
-
-    Args:
-        constant: b, float64.
-        others: B.
-    """
-    return torch.maximum(constant.abs(), (_LARGEST_CODE - constant).abs()) + constant.abs() + 2.0 * others
-
-
-def _settled(t: Tensor, error: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes uint8 (..., C), and which rows are doubtful, bool (...)."""
-    nearest, far = _nearest(t, error, highest)
-    return nearest, ~(far.amax(-1) < 0.5)  # `amax` passes NaN on, and is faster than `any`
 
 
 def _nearest(t: Tensor, error: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
     """Codes uint8, and |t - round(t)| + e."""
     nearest = torch.round(t)
     far = (t - nearest).abs() + error
-    nearest = torch.where(nearest > 0.0, nearest, 0.0)  # clamp would look for NaN
-    return torch.where(nearest < highest, nearest, highest).to(torch.uint8), far
+    return (highest - relu(highest - relu(nearest))).to(torch.uint8), far
 
 
 def _layer(
@@ -159,30 +122,6 @@ def activation_bound(function: str, others: Tensor, scale: float, zero_point: fl
     return others * (2.0 * 5.25 * UNIT * f.slope / scale) + (3.25 * UNIT * zero_point + _SLACK), relative * 1.01
 
 
-def product(
-    sums: Tensor,
-    rows: Tensor | None,
-    columns: Tensor | None,
-    gain: Tensor,
-    zero: Tensor,
-    error: Tensor,
-    highest: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Codes of a product of activations.
-
-    Args:
-        sums: (G, R, C), integers.
-        rows: int32 (G, R, 1), added to them, or None.
-        columns: int32 (G, 1, C), taken off them, or None.
-        gain: float32 (), in units of the output's scale.
-        zero: float32 (), its zero point.
-        error: float32 (): 4 factors.
-        highest: float32 ().
-    """
-    integers = integer_product(sums, rows, columns)
-    return _settled(integers.to(torch.float32) * gain + zero, error, highest)
-
-
 def softmax(logits: Tensor, powers: Tensor, inverse: Tensor, zero: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
     """Codes of a softmax of integer logits, over the last axis.
 
@@ -200,10 +139,12 @@ def softmax(logits: Tensor, powers: Tensor, inverse: Tensor, zero: Tensor, highe
         highest: float32 ().
     """
     count = 8 if logits.dtype == torch.uint8 else 16
-    integers, tokens = logits.to(torch.int32), logits.shape[-1]
-    distance = integers.amax(-1, keepdim=True) - integers
-    if count == 16:
-        distance = distance.clamp(max=2**16 - 1)
+    tokens = logits.shape[-1]
+    if count == 8:  # the maximum of floats is far quicker to find
+        numbers = logits.to(torch.float32)
+        distance = (numbers.amax(-1, keepdim=True) - numbers).to(torch.int32)
+    else:
+        distance = (logits.amax(-1, keepdim=True) - logits).clamp(max=2**16 - 1)
     bits = [((distance >> bit) & 1).to(torch.float32) for bit in range(count)]
     parts = [bit * power + (1.0 - bit) for bit, power in zip(bits, powers.unbind(), strict=True)]  # exact: one is 0
     while len(parts) > 1:
@@ -213,7 +154,7 @@ def softmax(logits: Tensor, powers: Tensor, inverse: Tensor, zero: Tensor, highe
     error = scaled * ((4.0 * count + tokens + 24.0) * 1.02 * UNIT)
     error = error + (zero * (2.0 * UNIT) + inverse * 2.0**-40 + _SLACK)
     nearest, far = _nearest(scaled + zero, error, highest)
-    return nearest, ~(far.amax(-1) < 0.5)  # with two loops before it, faster than `any`
+    return nearest, relu(far - 0.5).sum(-1)
 
 
 LARGEST_POWER = 15
@@ -240,8 +181,8 @@ def log_softmax(
         error: float32 (), (T + 40) u.
         smallest: The largest code but that of zero, at most `LARGEST_POWER`; the code of zero is one more.
     """
-    integers = logits.to(torch.int32)
-    distance = (integers.amax(-1, keepdim=True) - integers).to(torch.float32)
+    numbers = logits.to(torch.float32)
+    distance = numbers.amax(-1, keepdim=True) - numbers
     distance = torch.where(distance < 30.0 * m, distance, 30.0 * m)
     q = torch.floor((distance + 0.5) * inverse)
     r = q * m - distance
@@ -254,7 +195,7 @@ def log_softmax(
         threshold = max(1.5 * 2.0**k - 0.5, 1.5)
         codes = codes + torch.where(above > threshold, 1.0, 0.0)
         fewer = fewer + torch.where(below > threshold, 1.0, 0.0)
-    return codes.to(torch.uint8), ~((codes - fewer).amax(-1) == 0.0)
+    return codes.to(torch.uint8), (codes - fewer).sum(-1)
 
 
 def powers(codes: Tensor, smallest: int) -> Tensor:

@@ -7,6 +7,9 @@ where t lies farther than e from every tie k + 1/2, both round to the same code.
 returned as *doubtful*, and computed again as the reference does; since e is about 10^-10, there are next to none but in
 networks whose values lie on ties exactly.
 
+What t - round(t) is gets compared in float32: half as many vectors. Whatever a comparison or a maximum would do is done
+by `relu` and sums: on CPUs that is one instruction, where the others take four, since they make masks or look for NaN.
+
 The bound. u = 2^-53 is float64's unit roundoff. Both t and t' are sums of terms x p with exact integers x. In either, a
 term is multiplied by no more than 10 factors 1 + d, |d| <= u, in any arrangement. Here a folded parameter carries at
 most 5 (quotient, product, and the sums that fold it), its product with x 1 and the sums behind it 2; LayerNorm's 1 /
@@ -16,13 +19,14 @@ offset, plus bias, over scale, plus zero point; or LayerNorm's formula, then the
 M and of e, and an absolute `_SLACK` for the rounding of |t - round(t)| + e where it matters, below 1.
 
 In float64 nothing depends on how close a bound M is: where parameters are folded, M is the sum of what each part can be
-at most. Parameters so large that t is infinite or NaN make the row doubtful, as no comparison with them holds.
+at most. Parameters so large that t is infinite or NaN make the row doubtful, since sums over a row pass them on.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import relu
 
 from landscape.engine.portable.activations import FAST
 from landscape.engine.portable.products import integer_product
@@ -42,31 +46,32 @@ def error_bound(magnitudes: Tensor) -> Tensor:
     return magnitudes * (_FACTORS * UNIT) + _SLACK
 
 
-def nearest_codes(t: Tensor, error: Tensor, lowest: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes uint8, and |t - round(t)| + e."""
-    nearest = torch.round(t)
-    far = (t - nearest).abs() + error
-    return _clamped(nearest, lowest, highest), far
+def tie_limit(magnitudes: Tensor) -> Tensor:
+    """How far from a whole number any t may lie and its code be decided nevertheless, float32 ().
+
+    1/2 - e for the largest e, less 2^-24: the float32 |t - round(t)| may be off by 2^-26, and so may this number.
+    """
+    return (0.5 - error_bound(magnitudes).amax() - 2.0**-24).float()
 
 
-def _clamped(nearest: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
-    """Whole numbers as codes uint8."""
-    nearest = torch.where(nearest > lowest, nearest, lowest)  # clamp would look for NaN
-    nearest = torch.where(nearest < highest, nearest, highest)
-    return nearest.to(torch.float32).to(torch.uint8)  # straight from float64 to uint8 is slow
+def clamped(nearest: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
+    """Whole numbers, float64, as codes uint8; the ends float32 ()."""
+    codes = nearest.to(torch.float32)  # straight from float64 to uint8 is slow
+    return (highest - relu(highest - lowest - relu(codes - lowest))).to(torch.uint8)
 
 
-def settled(t: Tensor, error: Tensor, lowest: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes uint8 (..., C), and which rows are doubtful, bool (...).
+def settled(t: Tensor, limit: Tensor, lowest: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes uint8 (..., C), and for each row, float32 (...), more than 0 or NaN where any of them is doubtful.
 
     Args:
         t: float64 (..., C).
-        error: float64, of a shape that fits.
-        lowest: float64 (), the smallest code.
-        highest: float64 (), the largest code.
+        limit: float32 (), see `tie_limit`.
+        lowest: float32 (), the smallest code.
+        highest: float32 (), the largest code.
     """
-    codes, far = nearest_codes(t, error, lowest, highest)
-    return codes, ~(far.amax(-1) < 0.5)  # `amax` passes NaN on
+    nearest = torch.round(t)
+    far = (t - nearest).to(torch.float32).abs()
+    return clamped(nearest, lowest, highest), relu(far - limit).sum(-1)
 
 
 def value_of(sums: Tensor, gain: Tensor, offset: Tensor | None, bias: Tensor) -> Tensor:
@@ -77,7 +82,7 @@ def value_of(sums: Tensor, gain: Tensor, offset: Tensor | None, bias: Tensor) ->
 
 
 def layer(
-    sums: Tensor, gain: Tensor, offset: Tensor | None, bias: Tensor, error: Tensor, lowest: Tensor, highest: Tensor
+    sums: Tensor, gain: Tensor, offset: Tensor | None, bias: Tensor, limit: Tensor, lowest: Tensor, highest: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Codes of a linear layer or convolution from its integer sums.
 
@@ -87,14 +92,14 @@ def layer(
         gain: float64 (C,), in units of the output's scale.
         offset: float64 (C,) that multiplies the row's sum, or None.
         bias: float64 (C,): the bias, the output's zero point, and what the zero points of inputs and weights take off.
-        error: float64 (C,).
-        lowest: float64 (), the smallest code: 0, or where an activation function clamps.
-        highest: float64 (), the largest code.
+        limit: float32 (), see `tie_limit`.
+        lowest: float32 (), the smallest code: 0, or where an activation function clamps.
+        highest: float32 (), the largest code.
 
     Returns:
         Codes (rows, C) and doubtful rows (rows,), or (rows, groups, C) and (rows, groups); see `settled`.
     """
-    return settled(value_of(sums, gain, offset, bias), error, lowest, highest)
+    return settled(value_of(sums, gain, offset, bias), limit, lowest, highest)
 
 
 def tiles_with_activation(
@@ -127,8 +132,8 @@ def tiles_with_activation(
         relative: float64 ().
         inverse: float64 (), 1 / scale of the output.
         zero: float64 (), its zero point.
-        lowest: float64 (), its smallest code.
-        highest: float64 (), its largest code.
+        lowest: float32 (), its smallest code.
+        highest: float32 (), its largest code.
         function: Name of one of `FAST`.
 
     Returns:
@@ -145,16 +150,16 @@ def tiles_with_activation(
     if offset is not None:
         x = x + sums[:, outputs][rows].to(torch.float64).unsqueeze(-1) * of(offset)
     t = FAST[function].function(x) * inverse + zero
-    codes, far = nearest_codes(t, of(error) + x.abs() * relative, lowest, highest)
-    return codes, ~(far < 0.5)
+    nearest = torch.round(t)
+    far = (t - nearest).abs() + of(error) + x.abs() * relative
+    return clamped(nearest, lowest, highest), ~(far < 0.5)
 
 
 def activation_bound(function: str, magnitudes: Tensor, scale: float, zero_point: float) -> tuple[Tensor, float]:
     """Bounds E and R: |t - t'| <= E + R |x| for an activation function f of a layer's value x.
 
-    The error of x, 24 u M, enters t through f's steepest slope L; f computed in float64 is at least as near to the true
-    one as in float32; f(x) / scale + zero point has 4 factors more here and there, in terms of at most L |x| / scale
-    (f is 0 at 0) and the zero point.
+    The error of x, 24 u M, enters t through f's steepest slope L; f has an error of its own; f(x) / scale + zero point
+    has 4 factors more here and there, in terms of at most L |x| / scale (f is 0 at 0) and the zero point.
 
     Args:
         function: Name of one of `FAST`.
@@ -163,7 +168,7 @@ def activation_bound(function: str, magnitudes: Tensor, scale: float, zero_point
         zero_point: Of the output.
     """
     f = FAST[function]
-    relative = (f.error + 8.0 * UNIT * f.slope) / scale * 1.01
+    relative = (f.error64 + 8.0 * UNIT * f.slope) / scale * 1.01
     return magnitudes * (_FACTORS * UNIT * f.slope / scale) + (8.0 * UNIT * zero_point + _SLACK), relative
 
 
@@ -173,24 +178,24 @@ def product(
     columns: Tensor | None,
     gain: Tensor,
     zero: Tensor,
-    error: Tensor,
+    limit: Tensor,
     lowest: Tensor,
     highest: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Codes of some rows of a product of activations.
+    """Codes of a product of activations.
 
     Args:
-        sums: (n, C), integers.
-        rows: int32 (n, 1), added to them, or None.
-        columns: int32 (n, C), taken off them, or None.
+        sums: (G, R, C), integers.
+        rows: int32 (G, R, 1), added to them, or None.
+        columns: int32 (G, 1, C), taken off them, or None.
         gain: float64 (), in units of the output's scale.
         zero: float64 (), its zero point.
-        error: float64 ().
-        lowest: float64 ().
-        highest: float64 ().
+        limit: float32 (), see `tie_limit`.
+        lowest: float32 ().
+        highest: float32 ().
     """
     integers = integer_product(sums, rows, columns)
-    return settled(integers.to(torch.float64) * gain + zero, error, lowest, highest)
+    return settled(integers.to(torch.float64) * gain + zero, limit, lowest, highest)
 
 
 def total(
@@ -199,7 +204,7 @@ def total(
     b: Tensor,
     gain_b: Tensor,
     zero: Tensor,
-    error: Tensor,
+    limit: Tensor,
     lowest: Tensor,
     highest: Tensor,
 ) -> tuple[Tensor, Tensor]:
@@ -211,13 +216,13 @@ def total(
         b: uint8, (X, R, C) or (1, R, C).
         gain_b: ...
         zero: float64 () or (C,): the output's zero point, less what those of a and b take off.
-        error: float64 () or (C,).
-        lowest: float64 ().
-        highest: float64 ().
+        limit: float32 (), see `tie_limit`.
+        lowest: float32 ().
+        highest: float32 ().
     """
     # Straight from uint8 to float64 is slow, here as in `requantized`.
     first, second = (x.to(torch.float32).to(torch.float64) for x in (a, b))
-    return settled(first * gain_a + second * gain_b + zero, error, lowest, highest)
+    return settled(first * gain_a + second * gain_b + zero, limit, lowest, highest)
 
 
 def gated(
@@ -227,7 +232,7 @@ def gated(
     zero_b: Tensor,
     gain: Tensor,
     zero: Tensor,
-    error: Tensor,
+    limit: Tensor,
     lowest: Tensor,
     highest: Tensor,
 ) -> tuple[Tensor, Tensor]:
@@ -240,19 +245,19 @@ def gated(
         zero_b: ...
         gain: float64 (): both scales, in units of the output's.
         zero: float64 (): the output's zero point.
-        error: float64 ().
-        lowest: float64 ().
-        highest: float64 ().
+        limit: float32 (), see `tie_limit`.
+        lowest: float32 ().
+        highest: float32 ().
     """
     integers = (a.to(torch.float32) - zero_a) * (b.to(torch.float32) - zero_b)  # below 2^16
-    return settled(integers.to(torch.float64) * gain + zero, error, lowest, highest)
+    return settled(integers.to(torch.float64) * gain + zero, limit, lowest, highest)
 
 
 def requantized(
-    a: Tensor, gain: Tensor, zero: Tensor, error: Tensor, lowest: Tensor, highest: Tensor
+    a: Tensor, gain: Tensor, zero: Tensor, limit: Tensor, lowest: Tensor, highest: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Codes under another quantizer, as in `total` with one term; uint8 (R, C)."""
-    return settled(a.to(torch.float32).to(torch.float64) * gain + zero, error, lowest, highest)
+    return settled(a.to(torch.float32).to(torch.float64) * gain + zero, limit, lowest, highest)
 
 
 def layer_norm(
@@ -262,7 +267,7 @@ def layer_norm(
     epsilon: Tensor,
     weight: Tensor,
     bias: Tensor,
-    error: Tensor,
+    limit: Tensor,
     lowest: Tensor,
     highest: Tensor,
     floor: Tensor | None = None,
@@ -276,16 +281,16 @@ def layer_norm(
         epsilon: float64 (), eps D^2 / scale^2.
         weight: float64 (D,), in units of the output's scale.
         bias: float64 (D,), the output's zero point added.
-        error: float64 (D,).
-        lowest: float64 ().
-        highest: float64 ().
+        limit: float32 (), see `tie_limit`.
+        lowest: float32 ().
+        highest: float32 ().
         floor: float64 (), the least denominator of an RMS norm; None for a LayerNorm.
     """
     channels = codes.shape[-1]
     c, ones, spread = _row_sums(codes, zero_point, factors, floor is None)
     denominator = torch.sqrt(spread + epsilon)
     inverse = 1.0 / (denominator if floor is None else torch.maximum(denominator, floor))
-    return settled((c * channels - ones).to(torch.float64) * inverse * weight + bias, error, lowest, highest)
+    return settled((c * channels - ones).to(torch.float64) * inverse * weight + bias, limit, lowest, highest)
 
 
 def _row_sums(
@@ -332,8 +337,8 @@ def integer_layer_norm(
         weight: float64 (D,), in units of the output's scale.
         bias: float64 (D,), likewise.
         zero: float64 (), the output's zero point.
-        lowest: float64 ().
-        highest: float64 ().
+        lowest: float32 ().
+        highest: float32 ().
     """
     c, ones, spread = _row_sums(codes, zero_point, factors)
     root = torch.sqrt(spread)
@@ -348,4 +353,4 @@ def integer_layer_norm(
     of_b = (constant - b).abs() + (bias.abs() + shift.abs()) * power * (_FACTORS * UNIT) + _SLACK
     m = torch.where(m < 255.0, m, 255.0)
     y = torch.round((torch.where(a < 0.0, -m, m) * c.to(torch.float64) + b) / power) + zero
-    return _clamped(y, lowest, highest), ~(torch.maximum(of_m, of_b).amax(-1) < 0.5)
+    return clamped(y, lowest, highest), (relu(of_m - 0.5) + relu(of_b - 0.5)).sum(-1)

@@ -173,8 +173,8 @@ class Epilogue:
     def __init__(self, layer: Layer, target: Target) -> None:
         self.layer, self.target = layer, target
         folded = Folded(layer, target.scale, target.zero_point)
-        error = float64.error_bound(folded.magnitudes)
-        self._parameters = (folded.gain, folded.offset, folded.bias, error, *target.ends)
+        limit = float64.tie_limit(folded.magnitudes)
+        self._parameters = (folded.gain, folded.offset, folded.bias, limit, *target.ends)
 
     def __call__(self, sums: Tensor) -> Tensor:
         """Codes uint8 (rows, C)."""

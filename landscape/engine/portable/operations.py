@@ -13,7 +13,7 @@ from torch import Tensor
 
 from landscape.engine.portable import float32, float64
 from landscape.engine.portable.compiling import compiled
-from landscape.engine.portable.float64 import error_bound
+from landscape.engine.portable.float64 import tie_limit
 from landscape.engine.portable.products import (
     FLOAT,
     LARGEST_DEPTH,
@@ -24,7 +24,7 @@ from landscape.engine.portable.products import (
     multiply_pairs,
 )
 from landscape.engine.portable.tables import channels_lie_last
-from landscape.engine.portable.target import FEW, Target, settle
+from landscape.engine.portable.target import Target, settle
 from landscape.engine.portable.values import Bytes, Powers
 from landscape.engine.values import Codes
 from landscape.quant.layer_norm import integer_layer_norm as exact_integer_layer_norm
@@ -33,8 +33,7 @@ from landscape.quant.layer_norm import rms_norm as exact_rms_norm
 from landscape.quant.qparams import CodeRange
 from landscape.quant.softmax import MAX_TOKENS, SoftmaxTable, log_int_constants, log_int_softmax, uniform_softmax
 
-_product = compiled(float32.product, one_loop=True)
-_product_rows = compiled(float64.product)
+_product = compiled(float64.product, one_loop=True)
 _total = compiled(float64.total)
 _gated = compiled(float64.gated)
 _requantized = compiled(float64.requantized)
@@ -66,39 +65,20 @@ def product(a: Bytes | Powers, b: Bytes, scale: float, target: Target, way: str)
     step = a.scale * b.scale * scale
 
     def parameters() -> tuple[Tensor, ...]:
-        error = float32.error_bound(4, float32.sum_of_magnitudes(target.zero_point)).float()
-        return target.number(step / target.step), target.zero, error, target.highest
-
-    def parameters_of_rows() -> tuple[Tensor, ...]:
         gain = torch.tensor(step / target.step, dtype=torch.float64, device=sums.device)
         largest = max(depth * 255.0, _LARGEST_ROW) * 255.0
-        error = error_bound(gain * (2.0 * largest) + target.zero_point)
-        return gain, target.zero_point, error, *target.ends
+        return gain, target.zero_point, tie_limit(gain * (2.0 * largest) + target.zero_point), *target.ends
 
-    def exact(parts: tuple[Tensor, Tensor | None, Tensor | None]) -> Tensor:
-        return target.exact(integer_product(*parts).double() * step)
+    def exact(integers: Tensor) -> Tensor:
+        return target.exact(integers.double() * step)
 
     def of_rows(where: tuple[Tensor, ...]) -> Tensor:
         group, row = where
-        parts = (
-            sums[group, row],
-            None if rows is None else rows[group, row],
-            None if columns is None else columns[group, 0],
-        )
-        numbers = target.once(("rows of product", step, depth), None, parameters_of_rows)
-        settled = _product_rows(*parts, *numbers) if len(group) > FEW else None
-        if settled is None:
-            return exact(parts)
-        first, second, third = parts
-        return settle(
-            settled,
-            lambda which: exact(
-                (first[which], None if second is None else second[which], None if third is None else third[which])
-            ),
-        )
+        added, taken = None if rows is None else rows[group, row], None if columns is None else columns[group, 0]
+        return exact(integer_product(sums[group, row], added, taken))
 
-    fast = _product(sums, rows, columns, *target.once(("product", step), None, parameters))
-    codes = exact((sums, rows, columns)) if fast is None else settle(fast, of_rows)
+    fast = _product(sums, rows, columns, *target.once(("product", step, depth), None, parameters))
+    codes = exact(integer_product(sums, rows, columns)) if fast is None else settle(fast, of_rows)
     return codes.reshape(*a.codes.shape[:-1], b.codes.shape[-1])
 
 
@@ -167,7 +147,7 @@ def total(a: Bytes, b: Bytes, target: Target) -> Tensor | None:
         gain_a, zero_a, most_a = _term(a, target)
         gain_b, zero_b, most_b = _term(b, target)
         zero = target.zero_point - zero_a - zero_b
-        return gain_a, gain_b, zero, error_bound(most_a + most_b + target.zero_point), *target.ends
+        return gain_a, gain_b, zero, tie_limit(most_a + most_b + target.zero_point), *target.ends
 
     key = ("total", a.scale, a.zero_point, id(a.factors), b.scale, b.zero_point, id(b.factors))
     gain_a, gain_b, *others = target.once(key, (a.factors, b.factors), parameters)
@@ -196,8 +176,8 @@ def gated(a: Bytes, b: Bytes, target: Target) -> Tensor | None:
 
     def parameters() -> tuple[Tensor, ...]:
         gain = a.scale * b.scale / target.scale
-        error = error_bound(gain * 255.0**2 + target.zero_point)
-        return target.number(a.zero_point), target.number(b.zero_point), gain, target.zero_point, error, *target.ends
+        limit = tie_limit(gain * 255.0**2 + target.zero_point)
+        return target.number(a.zero_point), target.number(b.zero_point), gain, target.zero_point, limit, *target.ends
 
     key = ("gated", a.scale, a.zero_point, b.scale, b.zero_point)
     zero_a, zero_b, *others = target.once(key, None, parameters)
@@ -250,7 +230,7 @@ def requantized(x: Bytes, target: Target) -> Tensor:
 
     def parameters() -> tuple[Tensor, ...]:
         gain, zero, most = _term(x, target)
-        return gain, target.zero_point - zero, error_bound(most + target.zero_point), *target.ends
+        return gain, target.zero_point - zero, tie_limit(most + target.zero_point), *target.ends
 
     key = ("requantized", x.scale, x.zero_point, id(x.factors))
     fast = _requantized(rows, *target.once(key, x.factors, parameters))
@@ -295,7 +275,7 @@ def _norm(
             (eps * channels**2 / (scale * scale)).to(rows.device),
             gain,
             shift + target.zero_point,
-            error_bound(largest + shift.abs() + target.zero_point),
+            tie_limit(largest + shift.abs() + target.zero_point),
             *target.ends,
             None if floor is None else (floor * channels / scale).to(rows.device),
         )

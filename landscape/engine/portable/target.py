@@ -30,7 +30,7 @@ class Target:
         inverse: float32 (), 1 / step.
         zero: float32 ().
         highest: float32 (), the largest code.
-        ends: float64 (), the smallest code and the largest.
+        ends: float32 (), the smallest code and the largest.
         prepared: What kernels have prepared for values of some scale, see `once`.
     """
 
@@ -83,9 +83,6 @@ def target(quantizer: ActivationQuantizer, ends: tuple[float, float] | None = No
     device, quantizer = quantizer.scale.device, replace(quantizer, channel_axis=-1)
     factors, code_range = quantizer.factors(1), CodeRange(quantizer.bits)
 
-    def number(value: float) -> Tensor:
-        return torch.tensor(value, dtype=torch.float64, device=device)
-
     lowest, highest = ends or (0.0, float(code_range.qmax))
     return Target(
         scale=quantizer.scale if factors is None else quantizer.scale * factors,
@@ -96,7 +93,7 @@ def target(quantizer: ActivationQuantizer, ends: tuple[float, float] | None = No
         inverse=(1.0 / quantizer.scale).float(),
         zero=quantizer.zero_point.float(),
         highest=torch.tensor(highest, device=device),
-        ends=(number(lowest), number(highest)),
+        ends=(torch.tensor(lowest, device=device), torch.tensor(highest, device=device)),
     )
 
 
