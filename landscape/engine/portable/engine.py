@@ -30,6 +30,7 @@ from landscape.engine.portable.products import (
     LARGEST_NARROW,
     PackedWeight,
     fastest,
+    memory,
     pack,
     pack_depthwise,
     pack_grouped,
@@ -129,7 +130,8 @@ class Portable(Reference):
         found = self.input(replace(images, pixels=every).normalized(dtype=torch.float64))
         assert isinstance(found, Bytes)
         first = 256 * torch.arange(channels, dtype=torch.int32, device=pixels.device).reshape(1, channels, 1, 1)
-        codes = found.codes.reshape(-1).index_select(0, (pixels + first).reshape(-1))  # faster than other indexing
+        places = memory(pixels.shape, pixels.device).copy_(pixels).add_(first)
+        codes = found.codes.reshape(-1).index_select(0, places.reshape(-1))  # faster than other indexing
         return Bytes(codes.reshape(pixels.shape), found.zero_point, found.scale)
 
     def evaluate(self, node: Node, values: Sequence[Value], images: int) -> Value:

@@ -114,7 +114,7 @@ def multiply(codes: Tensor, weight: PackedWeight) -> Tensor:
         extra_rows, extra_depth = max(0, _SMALLEST_ROWS - rows), weight.matrix.shape[0] - depth
         if extra_rows or extra_depth:
             codes = torch.nn.functional.pad(codes, (0, extra_depth, 0, extra_rows))
-    out = _memory((codes.shape[0], weight.matrix.shape[1]), codes.device)
+    out = memory((codes.shape[0], weight.matrix.shape[1]), codes.device)
     return torch._int_mm(codes, weight.matrix, out=out)[:rows]
 
 
@@ -143,7 +143,7 @@ def multiply_pairs(a: Tensor, b: Tensor) -> Tensor:
         b: int8; any strides.
     """
     first, second = _matrices(a), _matrices(b)
-    out = _memory((len(first), a.shape[-2], b.shape[-1]), a.device)
+    out = memory((len(first), a.shape[-2], b.shape[-1]), a.device)
     for x, y, product in zip(first, second, out.unbind(), strict=True):
         torch._int_mm(x, y, out=product)
     return out
@@ -166,10 +166,10 @@ def integer_product(sums: Tensor, rows: Tensor | None, columns: Tensor | None) -
 _kept = threading.local()
 
 
-def _memory(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Memory for sums, int32, not initialized: on a CPU the same for all products of a thread.
+def memory(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Memory for what is read at once, int32, not initialized: on a CPU the same for all products of a thread.
 
-    Sums are what takes the most, and are read at once. Freed memory goes back to the system, which clears every page
+    Sums are what takes the most. Freed memory goes back to the system, which clears every page
     of it when the next sums take it: that can cost more than the products.
     """
     if device.type != "cpu":
