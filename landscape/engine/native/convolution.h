@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "parts.h"
 #include "scratch.h"
 #include "sums.h"
 #include "windows.h"
@@ -91,14 +92,19 @@ inline void convolve_tile(const Convolution &c, const DenseMemory &m, const uint
     }
 }
 
-inline void convolve(const Convolution &c, const uint8_t *from, const uint8_t *other, uint8_t *out, uint8_t *memory) {
+inline Index pixels_of(const Convolution &c) { return c.windows.out_height * c.windows.out_width; }
+
+inline void convolve(const Convolution &c, const uint8_t *from, const uint8_t *other, uint8_t *out, uint8_t *memory,
+                     Part part) {
     const DenseMemory m(c, memory);
     const Finisher finish = finisher_of(c.step, false);
-    const Index pixels = c.windows.out_height * c.windows.out_width, chunk = pixels_at_once(c), outputs = outputs_of(c);
+    const Index chunk = pixels_at_once(c), outputs = outputs_of(c);
     const Index size = size_of_output(c.step), other_size = size_of_other(c.step);
     const bool totals = needs_totals(c.step.layer);
-    for (Index first = 0; first < pixels; first += chunk) {
-        const Index end = pixels - first < chunk ? pixels - first : chunk;
+    const Range pixels = range_of(pixels_of(c), chunk, part);
+    const Index last = pixels.first + pixels.count;
+    for (Index first = pixels.first; first < last; first += chunk) {
+        const Index end = last - first < chunk ? last - first : chunk;
         for (Index p = 0; p < end; p += ROWS)
             for (Index g = 0; g < c.groups; ++g)
                 convolve_tile(c, m, from, first + p, end - p < ROWS ? end - p : ROWS, g, m.sums + p * outputs,
@@ -172,13 +178,15 @@ inline void convolve_wide_pixel(const Convolution &c, const WideMemory &m, const
     }
 }
 
-inline void convolve_wide(const Convolution &c, const int32_t *from, const uint8_t *other, uint8_t *out, uint8_t *memory) {
+inline void convolve_wide(const Convolution &c, const int32_t *from, const uint8_t *other, uint8_t *out, uint8_t *memory,
+                          Part part) {
     const WideMemory m(c, memory);
     const Finisher finish = finisher_of(c.step, true);
-    const Index pixels = c.windows.out_height * c.windows.out_width, outputs = outputs_of(c);
-    const Index size = size_of_output(c.step), other_size = size_of_other(c.step);
-    for (Index first = 0; first < pixels; first += ROWS) {
-        const Index end = pixels - first < ROWS ? pixels - first : ROWS;
+    const Index outputs = outputs_of(c), size = size_of_output(c.step), other_size = size_of_other(c.step);
+    const Range pixels = range_of(pixels_of(c), ROWS, part);
+    const Index last = pixels.first + pixels.count;
+    for (Index first = pixels.first; first < last; first += ROWS) {
+        const Index end = last - first < ROWS ? last - first : ROWS;
         for (Index p = 0; p < end; ++p) convolve_wide_pixel(c, m, from, first + p, p * outputs);
         finish(c.step, {nullptr, nullptr, m.sums, m.totals, m.sums_32, m.totals_32}, end * outputs,
                other == nullptr ? nullptr : other + first * outputs * other_size, out + first * outputs * size);

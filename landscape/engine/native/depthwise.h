@@ -188,14 +188,15 @@ void sum_line(const Convolution &c, const Lines &l, Index start, Index count) {
 }
 
 inline void convolve_depthwise(const Convolution &c, const uint8_t *from, const uint8_t *other, uint8_t *out,
-                               uint8_t *memory) {
+                               uint8_t *memory, Part part) {
     const Lines l(c, memory);
     const Finisher finish = finisher_of(c.step, false);
     const bool totals = needs_totals(c.step.layer);
     const Index period = c.step.layer.outputs, width = l.w.out_width * l.channels;
     const Index size = size_of_output(c.step), other_size = size_of_other(c.step);
+    const Range rows = range_of(l.w.out_height, 1, part);
     Index ready = 0;
-    for (Index y = 0; y < l.w.out_height; ++y) {
+    for (Index y = rows.first; y < rows.first + rows.count; ++y) {
         if (ready < y * l.w.down) ready = y * l.w.down;
         for (; ready < y * l.w.down + l.slots; ++ready) l.put_row(from, ready);
         l.find_lines(y);
@@ -214,10 +215,11 @@ inline Index convolution_scratch(const Convolution &c) {
     return c.taps != nullptr ? Lines(c, nullptr).bytes : DenseMemory(c, nullptr).bytes;
 }
 
-inline void run_convolution(const Convolution &c, const uint8_t *from, const uint8_t *other, uint8_t *out, uint8_t *memory) {
-    if (c.wide != nullptr) return convolve_wide(c, reinterpret_cast<const int32_t *>(from), other, out, memory);
-    if (c.taps != nullptr) return convolve_depthwise(c, from, other, out, memory);
-    convolve(c, from, other, out, memory);
+inline void run_convolution(const Convolution &c, const uint8_t *from, const uint8_t *other, uint8_t *out, uint8_t *memory,
+                            Part part) {
+    if (c.wide != nullptr) return convolve_wide(c, reinterpret_cast<const int32_t *>(from), other, out, memory, part);
+    if (c.taps != nullptr) return convolve_depthwise(c, from, other, out, memory, part);
+    convolve(c, from, other, out, memory, part);
 }
 
 }  // namespace native

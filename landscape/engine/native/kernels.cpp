@@ -83,11 +83,13 @@ Index landscape_rows() { return native::ROWS; }
 // Numbers (1 or 4 bytes) of pixels (images, channels, area) from a table (channels, 256), as (images, area, channels).
 void landscape_pixels(int threads, const uint8_t *pixels, Index images, Index channels, Index area, Index bytes,
                       const void *table, void *out) {
-    pool().run(threads, images, [=](Index image) {
+    const Index chunk = 4096, jobs = (area + chunk - 1) / chunk;
+    pool().run(threads, images * jobs, [=](Index job) {
+        const Index image = job / jobs, first = job % jobs * chunk, end = first + chunk < area ? first + chunk : area;
         const uint8_t *const from = pixels + image * channels * area;
         const auto look_up = [&](const auto *numbers, auto *to) {
-            to += image * channels * area;
-            for (Index i = 0; i < area; ++i)
+            to += (image * area + first) * channels;
+            for (Index i = first; i < end; ++i)
                 for (Index c = 0; c < channels; ++c) *to++ = numbers[c * 256 + from[c * area + i]];
         };
         if (bytes == 1)

@@ -11,7 +11,7 @@ namespace native {
 // depth, or along the outputs (`columns`).
 struct Matrices {
     Product product;
-    Index count, rows;
+    Index count, rows;  // how many, and rows of each
     int32_t columns;
 };
 
@@ -31,7 +31,8 @@ struct MatrixMemory {
     Index bytes;
 };
 
-inline void multiply_matrices(const Matrices &m, Heads a, Heads b, Heads out, uint8_t *scratch) {
+// Some rows of each: a and out begin with the first of them.
+inline void multiply_matrices(const Matrices &m, Index rows, Heads a, Heads b, Heads out, uint8_t *scratch) {
     const MatrixMemory memory(m, scratch);
     Layer layer = m.product.layer;
     layer.weights = memory.weights, layer.init = memory.init;
@@ -44,8 +45,8 @@ inline void multiply_matrices(const Matrices &m, Heads a, Heads b, Heads out, ui
         else
             pack_rows(second, b.token, layer.outputs, layer.depth, memory.weights);
         start_of(m.product, second, b.token, m.columns != 0, memory.init);
-        for (Index first = 0; first < m.rows; first += ROWS) {
-            const Index count = m.rows - first < ROWS ? m.rows - first : ROWS;
+        for (Index first = 0; first < rows; first += ROWS) {
+            const Index count = rows - first < ROWS ? rows - first : ROWS;
             const Rows from(a.at + i * a.head + first * a.token, a.token, count, layer.depth, memory.copy);
             Row row[ROWS];
             for (Index r = 0; r < count; ++r) row[r] = row_of(layer, sum_of(from.row(r), layer.depth));

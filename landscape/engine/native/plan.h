@@ -1,5 +1,6 @@
 // A plan: the steps from some values of an image to others. One thread takes one image through all of them, so that
-// everything in between stays in its cache; nothing here depends on which thread or on the number of images.
+// everything in between stays in its cache; where there are fewer images than threads, several share an image's rows.
+// Nothing here depends on which thread or on the number of images.
 
 #pragma once
 
@@ -26,9 +27,9 @@ struct Step {
     Index g[16];  // offsets, strides (bytes) and counts, see run_step
 };
 
-// Where a value lies: outside (a batch, or one constant for all images with stride 0), or in the thread's own memory.
+// Where a value lies: outside (a batch, or one constant for all images with stride 0), or in memory for one image.
 struct Buffer {
-    uint8_t *base;  // null: at `offset` of the thread's memory
+    uint8_t *base;  // null: at `offset` of the image's memory
     Index stride, offset;
 };
 
@@ -107,6 +108,11 @@ inline void look_up_pairs(const Table &t, Index rows, Index width, Strided a, St
     }
 }
 
+// Rows of a value from the first of a range on.
+inline Strided rows_from(uint8_t *at, Index offset, Index stride, Range rows) {
+    return {at == nullptr ? nullptr : at + offset + rows.first * stride, stride};
+}
+
 inline void run_sum(const Sum &s, Strided a, Strided b, Index rows, Index width, Strided out) {
     const Index a_size = s.a_wide ? 2 : 1, b_size = s.b_wide ? 2 : 1, size = s.quantizer->factor != nullptr ? 2 : 1;
     alignas(64) uint8_t a_copy[2 * WIDE], b_copy[2 * WIDE], result[2 * WIDE];
@@ -127,56 +133,86 @@ inline void run_sum(const Sum &s, Strided a, Strided b, Index rows, Index width,
         }
 }
 
-inline void run_step(const Step &step, uint8_t *const (&at)[4], uint8_t *scratch) {
+// A thread's part of a step.
+inline void run_step(const Step &step, uint8_t *const (&at)[4], uint8_t *scratch, Part part) {
     const Index *g = step.g;
     switch (step.kind) {
     case Kind::layer: {  // rows, then offset and stride of activations, other summand, output
-        const Strided other{at[1] == nullptr ? nullptr : at[1] + g[3], g[4]};
-        return run_layer(*static_cast<const LayerStep *>(step.parameters), {at[0] + g[1], g[2]}, g[0], other,
-                         {at[3] + g[5], g[6]}, scratch);
+        const Range rows = range_of(g[0], ROWS, part);
+        const Strided other = rows_from(at[1], g[3], g[4], rows);
+        return run_layer(*static_cast<const LayerStep *>(step.parameters), rows_from(at[0], g[1], g[2], rows), rows.count,
+                         other, rows_from(at[3], g[5], g[6], rows), scratch);
     }
     case Kind::norm: {  // rows, then offset and stride of input, output
         const Norm &norm = *static_cast<const Norm *>(step.parameters);
-        return (norm.integer != 0 ? normalize_integers : normalize)(norm, g[0], at[0] + g[1], g[2], at[3] + g[3], g[4]);
+        const Range rows = range_of(g[0], ROWS, part);
+        return (norm.integer != 0 ? normalize_integers : normalize)(
+            norm, rows.count, at[0] + g[1] + rows.first * g[2], g[2], at[3] + g[3] + rows.first * g[4], g[4]);
     }
     case Kind::attention: {  // heads, queries, then offset and strides by head and token of q, k, v, output
-        const auto heads = [&](int i) { return Heads{at[i] + g[2 + 3 * i], g[3 + 3 * i], g[4 + 3 * i]}; };
-        return attend(*static_cast<const Attention *>(step.parameters), g[0], g[1], heads(0), heads(1), heads(2),
-                      heads(3), scratch);
+        const Range queries = range_of(g[1], ROWS, part);
+        const auto heads = [&](int i, Index first) {
+            return Heads{at[i] + g[2 + 3 * i] + first * g[4 + 3 * i], g[3 + 3 * i], g[4 + 3 * i]};
+        };
+        return attend(*static_cast<const Attention *>(step.parameters), g[0], queries.count, heads(0, queries.first),
+                      heads(1, 0), heads(2, 0), heads(3, queries.first), scratch);
     }
     case Kind::sum: {  // rows, width, then offset and stride of both summands and the output
-        const Strided b{at[1] == nullptr ? nullptr : at[1] + g[4], g[5]};
-        return run_sum(*static_cast<const Sum *>(step.parameters), {at[0] + g[2], g[3]}, b, g[0], g[1],
-                       {at[3] + g[6], g[7]});
+        const Range rows = range_of(g[0], 1, part);
+        return run_sum(*static_cast<const Sum *>(step.parameters), rows_from(at[0], g[2], g[3], rows),
+                       rows_from(at[1], g[4], g[5], rows), rows.count, g[1], rows_from(at[3], g[6], g[7], rows));
     }
-    case Kind::gather: return gather(*static_cast<const Runs *>(step.parameters), at[0], at[3]);
+    case Kind::gather: return gather(*static_cast<const Runs *>(step.parameters), at[0], at[3]);  // in one part
     case Kind::convolution:  // offset of the input
-        return run_convolution(*static_cast<const Convolution *>(step.parameters), at[0] + g[0], at[1], at[3], scratch);
+        return run_convolution(*static_cast<const Convolution *>(step.parameters), at[0] + g[0], at[1], at[3], scratch,
+                               part);
     case Kind::matrices: {  // offset and strides by matrix and row of a, b, output
-        const auto heads = [&](int i) { return Heads{at[i == 2 ? 3 : i] + g[3 * i], g[1 + 3 * i], g[2 + 3 * i]}; };
-        return multiply_matrices(*static_cast<const Matrices *>(step.parameters), heads(0), heads(1), heads(2), scratch);
+        const Matrices &m = *static_cast<const Matrices *>(step.parameters);
+        const Range rows = range_of(m.rows, ROWS, part);
+        const auto heads = [&](int i, Index first) {
+            return Heads{at[i == 2 ? 3 : i] + g[3 * i] + first * g[2 + 3 * i], g[1 + 3 * i], g[2 + 3 * i]};
+        };
+        return multiply_matrices(m, rows.count, heads(0, rows.first), heads(1, 0), heads(2, rows.first), scratch);
     }
-    case Kind::softmax:  // rows, width, offset and stride of the input
-        return softmax_by_rows(*static_cast<const Softmax *>(step.parameters), g[0], g[1], {at[0] + g[2], g[3]},
-                               {at[3], g[1]}, scratch);
-    case Kind::table:  // rows, width, then offset and stride of the input, the output
-        return look_up(*static_cast<const Table *>(step.parameters), g[0], g[1], {at[0] + g[2], g[3]},
-                       {at[3] + g[4], g[5]});
-    case Kind::pairs:  // rows, width, then offset and stride of both inputs, stride of the output
-        return look_up_pairs(*static_cast<const Table *>(step.parameters), g[0], g[1], {at[0] + g[2], g[3]},
-                             {at[1] + g[4], g[5]}, {at[3], g[6]});
+    case Kind::softmax: {  // rows, width, offset and stride of the input
+        const Range rows = range_of(g[0], 1, part);
+        return softmax_by_rows(*static_cast<const Softmax *>(step.parameters), rows.count, g[1],
+                               rows_from(at[0], g[2], g[3], rows), rows_from(at[3], 0, g[1], rows), scratch);
+    }
+    case Kind::table: {  // rows, width, then offset and stride of the input, the output
+        const Range rows = range_of(g[0], 1, part);
+        return look_up(*static_cast<const Table *>(step.parameters), rows.count, g[1], rows_from(at[0], g[2], g[3], rows),
+                       rows_from(at[3], g[4], g[5], rows));
+    }
+    case Kind::pairs: {  // rows, width, then offset and stride of both inputs, stride of the output
+        const Range rows = range_of(g[0], 1, part);
+        return look_up_pairs(*static_cast<const Table *>(step.parameters), rows.count, g[1],
+                             rows_from(at[0], g[2], g[3], rows), rows_from(at[1], g[4], g[5], rows),
+                             rows_from(at[3], 0, g[6], rows));
+    }
     case Kind::resample:  // offset of the input
-        return run_resample(*static_cast<const Resample *>(step.parameters), at[0] + g[0], at[3], scratch);
-    case Kind::pooling: return run_pooling(*static_cast<const Pooling *>(step.parameters), at[0] + g[0], at[3]);
+        return run_resample(*static_cast<const Resample *>(step.parameters), at[0] + g[0], at[3], scratch, part);
+    case Kind::pooling: return run_pooling(*static_cast<const Pooling *>(step.parameters), at[0] + g[0], at[3], part);
     }
 }
 
-// Memory of a thread, kept from call to call; 64 bytes more, as vectors may be read past the end of a value.
-inline uint8_t *own_memory(Index bytes) {
-    thread_local std::vector<uint8_t> memory;
+// Memory kept from call to call; 64 bytes more, as vectors may be read past the end of a value.
+inline uint8_t *kept(std::vector<uint8_t> &memory, Index bytes) {
     if (static_cast<Index>(memory.size()) < bytes + 128) memory.resize(static_cast<size_t>(bytes + 128));
     const auto address = reinterpret_cast<uintptr_t>(memory.data());
     return memory.data() + (64 - address % 64) % 64;
+}
+
+// Of a thread, for what a step has in between.
+inline uint8_t *own_memory(Index bytes) {
+    thread_local std::vector<uint8_t> memory;
+    return kept(memory, bytes);
+}
+
+// Of the thread that asks for a plan to be run, for values between the steps of all images at once.
+inline uint8_t *shared_memory(Index bytes) {
+    thread_local std::vector<uint8_t> memory;
+    return kept(memory, bytes);
 }
 
 inline double thread_seconds() {
@@ -185,27 +221,49 @@ inline double thread_seconds() {
     return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
+// Into how many parts a step is taken apart for a team. Attention and products of matrices repeat some work in each.
+inline Index parts_of(const Step &step, Index team) {
+    if (step.kind == Kind::gather) return 1;
+    return step.kind == Kind::attention || step.kind == Kind::matrices ? team : 2 * team;
+}
+
 // `seconds`, where given, gets the least processor time that any image took, by step (with one thread, for profiles).
 inline void run_plan(int threads, Index images, const Step *steps, Index count, const Buffer *buffers, Index arena_bytes,
                      Index scratch_bytes, double *seconds) {
-    pool().run(threads, images, [=](Index image) {
-        uint8_t *const memory = own_memory(padded(arena_bytes, 64) + scratch_bytes);
-        uint8_t *const scratch = memory + padded(arena_bytes, 64);
+    const Index team = seconds == nullptr ? team_size(threads, images) : 1, arena = padded(arena_bytes, 64) + 64;
+    uint8_t *const shared = team > 1 ? shared_memory(images * arena) : nullptr;
+    std::vector<Progress> progress(static_cast<size_t>(team > 1 ? images : 0));
+    pool().run(threads, images * team, [&](Index job) {
+        const Index image = job / team;
+        uint8_t *const own = own_memory(arena + scratch_bytes), *const scratch = own + arena;
+        uint8_t *const memory = team > 1 ? shared + image * arena : own;
         const auto find = [&](int32_t buffer) -> uint8_t * {
             if (buffer < 0) return nullptr;
             const Buffer &b = buffers[buffer];
             return b.base != nullptr ? b.base + image * b.stride : memory + b.offset;
         };
-        for (Index i = 0; i < count; ++i) {
+        const auto run = [&](Index i, Part part) {
             const Step &s = steps[i];
             uint8_t *const at[4] = {find(s.inputs[0]), find(s.inputs[1]), find(s.inputs[2]), find(s.output)};
-            if (seconds == nullptr) {
-                run_step(s, at, scratch);
-                continue;
+            run_step(s, at, scratch, part);
+        };
+        if (team > 1) {
+            Progress &shown = progress[static_cast<size_t>(image)];
+            for (Progress::Claim claim = shown.claim(); claim.step < count; claim = shown.claim()) {
+                const Index parts = parts_of(steps[claim.step], team);
+                if (claim.part >= parts) {
+                    shown.await(claim.step);
+                    continue;
+                }
+                run(claim.step, {claim.part, parts});
+                shown.finish(claim.step, parts);
             }
-            const double start = thread_seconds();
-            run_step(s, at, scratch);
-            seconds[i] = std::min(seconds[i], thread_seconds() - start);
+            return;
+        }
+        for (Index i = 0; i < count; ++i) {
+            const double start = seconds == nullptr ? 0.0 : thread_seconds();
+            run(i, {0, 1});
+            if (seconds != nullptr) seconds[i] = std::min(seconds[i], thread_seconds() - start);
         }
     });
 }

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "parts.h"
 #include "windows.h"
 
 namespace native {
@@ -50,9 +51,11 @@ inline void averages(const Pooling &p, const uint8_t *from, Index y, Index x, In
         out[i] = static_cast<uint8_t>(code_exactly(static_cast<double>(sums[i]) * p.scale / p.count, *p.quantizer, 0));
 }
 
-inline void run_pooling(const Pooling &p, const uint8_t *from, uint8_t *out) {
+inline void run_pooling(const Pooling &p, const uint8_t *from, uint8_t *out, Part part) {
     const Windows &w = p.windows;
-    for (Index y = 0; y < w.out_height; ++y)
+    const Range rows = range_of(w.out_height, 1, part);
+    out += rows.first * w.out_width * w.channels;
+    for (Index y = rows.first; y < rows.first + rows.count; ++y)
         for (Index x = 0; x < w.out_width; ++x, out += w.channels)
             for (Index c = 0; c < w.channels; c += WIDE) {
                 const Index count = w.channels - c < WIDE ? w.channels - c : WIDE;

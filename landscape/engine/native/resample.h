@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include "parts.h"
 #include "rounding.h"
 
 namespace native {
@@ -28,10 +29,12 @@ inline Index resample_scratch(const Resample &r) {
     return (r.width + 1) * r.channels * static_cast<Index>(sizeof(double)) + 64;
 }
 
-inline void run_resample(const Resample &r, const uint8_t *from, uint8_t *out, uint8_t *scratch) {
+inline void run_resample(const Resample &r, const uint8_t *from, uint8_t *out, uint8_t *scratch, Part part) {
     double *const row = reinterpret_cast<double *>(scratch), *const sums = row + r.width * r.channels;
     const Index channels = r.channels;
-    for (Index y = 0; y < r.rows.length; ++y) {
+    const Range rows = range_of(r.rows.length, 1, part);
+    out += rows.first * r.columns.length * channels;
+    for (Index y = rows.first; y < rows.first + rows.count; ++y) {
         for (Index tap = 0; tap < r.rows.count; ++tap) {
             const Index at = tap * r.rows.length + y;
             const double weight = r.rows.weights[at];
