@@ -83,19 +83,23 @@ Index landscape_rows() { return native::ROWS; }
 // Numbers (1 or 4 bytes) of pixels (images, channels, area) from a table (channels, 256), as (images, area, channels).
 void landscape_pixels(int threads, const uint8_t *pixels, Index images, Index channels, Index area, Index bytes,
                       const void *table, void *out) {
-    const Index chunk = 4096, jobs = (area + chunk - 1) / chunk;
+    constexpr Index chunk = 4096;
+    const Index jobs = (area + chunk - 1) / chunk;
     pool().run(threads, images * jobs, [=](Index job) {
-        const Index image = job / jobs, first = job % jobs * chunk, end = first + chunk < area ? first + chunk : area;
-        const uint8_t *const from = pixels + image * channels * area;
-        const auto look_up = [&](const auto *numbers, auto *to) {
-            to += (image * area + first) * channels;
-            for (Index i = first; i < end; ++i)
-                for (Index c = 0; c < channels; ++c) *to++ = numbers[c * 256 + from[c * area + i]];
-        };
-        if (bytes == 1)
-            look_up(static_cast<const uint8_t *>(table), static_cast<uint8_t *>(out));
-        else
-            look_up(static_cast<const int32_t *>(table), static_cast<int32_t *>(out));
+        const Index image = job / jobs, first = job % jobs * chunk, count = first + chunk < area ? chunk : area - first;
+        for (Index c = 0; c < channels; ++c) {
+            const uint8_t *const from = pixels + (image * channels + c) * area + first;
+            const Index at = (image * area + first) * channels + c;
+            if (bytes == 1) {
+                uint8_t found[chunk], *const to = static_cast<uint8_t *>(out) + at;
+                native::look_up_alike(static_cast<const uint8_t *>(table) + c * 256, 1, count, {from, 0}, {found, 0});
+                for (Index i = 0; i < count; ++i) to[i * channels] = found[i];
+            } else {
+                const int32_t *const numbers = static_cast<const int32_t *>(table) + c * 256;
+                int32_t *const to = static_cast<int32_t *>(out) + at;
+                for (Index i = 0; i < count; ++i) to[i * channels] = numbers[from[i]];
+            }
+        }
     });
 }
 }
