@@ -1,8 +1,9 @@
 """Engines against plain eager fake quantization: speed, memory, time to compile.
 
 Baseline and engines take turns within one process, round after round, so that they meet the same load; ratios are taken
-within a round, and their median and range are reported. The baseline evaluates a whole candidate whichever block moves,
-as released code does, so the ratio for block N compares a whole baseline pass with an engine that starts at block N.
+within a round, and their median and range are reported, for both ways in which malloc treats freed memory (see
+`benchmarks.malloc`), which make the baseline slow or fast. The baseline evaluates a whole candidate whichever block
+moves, as released code does, so the ratio for block N compares a whole baseline pass with an engine that starts there.
 
     python -m benchmarks.engine                                   # random weights and images
     python -m benchmarks.engine --weights W --data FOLDER         # real ones
@@ -30,7 +31,7 @@ from typing import Any
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from benchmarks import workload
+from benchmarks import malloc, workload
 from benchmarks.eager_vit import FakeQuantizedViT
 from benchmarks.workload import Workload
 from landscape.engine import DEVICES, ENGINES, INEXACT, Evaluator, choose_engine
@@ -98,21 +99,30 @@ def _numbers(text: str) -> list[int]:
 
 
 def measure(load: Workload, engines: dict[str, str], batch: int, options: argparse.Namespace) -> list[Row]:
-    """One row per engine and task at a batch size, with the baseline's own row first."""
+    """One row per engine, task and policy of malloc at a batch size, with the baseline's own row first."""
     blocks, device = _numbers(options.blocks), options.device
     tasks: dict[Any, Run] = {"baseline": baseline_run(load, batch, device)}
     for name in engines:
         tasks |= {(name, block): engine_run(load, name, block, batch, device) for block in [None, *blocks]}
     for run in tasks.values():
         run()  # first calls compile, pack weights and fill the cache
-    seconds: dict[Any, list[float]] = {key: [] for key in tasks}
-    for number in range(options.rounds):
-        for key, run in tasks.items():
-            start = time.perf_counter()
-            candidates = run()
-            seconds[key].append((time.perf_counter() - start) / candidates)
-        print(f"batch {batch}: round {number + 1} of {options.rounds}", file=sys.stderr)
-    return [_row(key, batch, seconds[key], seconds["baseline"], len(load.images)) for key in seconds]
+    rows = []
+    for policy in malloc.policies() or (None,):
+        if policy is not None:
+            malloc.set_policy(policy)
+            for run in tasks.values():
+                run()
+        seconds: dict[Any, list[float]] = {key: [] for key in tasks}
+        for number in range(options.rounds):
+            for key, run in tasks.items():
+                start = time.perf_counter()
+                candidates = run()
+                seconds[key].append((time.perf_counter() - start) / candidates)
+            print(f"batch {batch}, memory {policy}: round {number + 1} of {options.rounds}", file=sys.stderr)
+        for key in seconds:
+            found = _row(key, batch, seconds[key], seconds["baseline"], len(load.images))
+            rows.append({"freed memory": policy, **found})
+    return rows
 
 
 def _timed(run: Callable[[], object]) -> float:
@@ -269,16 +279,19 @@ def to_markdown(report: Row, rows: list[Row], processes: dict[str, Row]) -> str:
         "that an engine takes at a time; `portable` takes at least 16 images, on a GPU 64 of each of 8 candidates.",
         "Its LayerNorm and softmax are float ones, whatever the scheme says.",
         "Ratios: median over the rounds (smallest to largest).",
+        "Freed memory: malloc gives it back to the system, as glibc does to begin with, or keeps it, as glibc may do",
+        "after a while. The baseline's operations all take new memory, so that its speed depends on that.",
         "",
-        "| batch | engine | starts at | images/s | ratio to baseline | ms per candidate |",
-        "|---|---|---|---|---|---|",
+        "| batch | freed memory | engine | starts at | images/s | ratio to baseline | ms per candidate |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         start = "pixels" if row["block"] is None else f"block {row['block']}"
         low, high = row["ratio range"]
         lines.append(
-            f"| {row['batch']} | {row['engine']} | {start} | {row['images per second']:.1f} | {row['ratio']:.2f} "
-            f"({low:.2f} to {high:.2f}) | {row['ms per candidate']:.0f} |"
+            f"| {row['batch']} | {row['freed memory'] or 'as it is'} | {row['engine']} | {start} "
+            f"| {row['images per second']:.1f} | {row['ratio']:.2f} ({low:.2f} to {high:.2f}) "
+            f"| {row['ms per candidate']:.0f} |"
         )
     if processes:
         columns = list(next(iter(processes.values())))

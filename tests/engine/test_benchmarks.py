@@ -3,13 +3,16 @@ from __future__ import annotations
 import json
 import platform
 import re
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import engine, float32_noise, scan_time, timm_coverage, workload
+from benchmarks import engine, float32_noise, malloc, scan_time, timm_coverage, workload
 from benchmarks.eager_vit import FakeQuantizedViT
 from landscape.engine import Evaluator, Reference
 from tests.engine.networks import images, network, quantized
@@ -45,6 +48,29 @@ def test_the_machine_is_described_without_its_name() -> None:
     assert platform.node() not in text and "torch" in text
 
 
+@pytest.mark.skipif(not malloc.policies(), reason="malloc of this system has no such settings")
+def test_malloc_gives_large_pieces_back_or_keeps_them() -> None:
+    """Pages that are cleared anew count as faults."""
+    code = """
+        import resource, sys
+        from benchmarks import malloc
+
+        malloc.set_policy(sys.argv[1])
+        before = 0
+        for turn in range(20):
+            held = bytearray(2**20)  # too small for a huge page
+            del held
+            if turn == 9:
+                before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    """
+    faults = {}
+    for policy in malloc.policies():
+        command = [sys.executable, "-c", textwrap.dedent(code), policy]
+        faults[policy] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert faults[malloc.KEPT] < 100 < 1000 < faults[malloc.GIVEN_BACK]  # 2,560 pages
+
+
 def test_random_images_repeat() -> None:
     a, b = (workload.random_images(3, 3, 20, seed=1) for _ in range(2))
     assert a.digest() == b.digest() and a.pixels.shape == (3, 3, 20, 20)
@@ -68,8 +94,10 @@ def test_the_benchmark_writes_its_tables(tmp_path: Path) -> None:
     options = ["--images", "2", "--calib-images", "1", "--batches", "2", "--blocks", "11", "--rounds", "1"]
     engine.main([*options, "--engines", "reference", "--no-processes", "--out", str(tmp_path)])
     found = json.loads((tmp_path / "engine.json").read_text())
-    assert [row["engine"] for row in found["rows"]] == ["baseline", "reference", "reference"]
-    assert "| 2 | reference | block 11 |" in (tmp_path / "engine.md").read_text()
+    ways = malloc.policies() or (None,)
+    expected = [(way, name) for way in ways for name in ("baseline", "reference", "reference")]
+    assert [(row["freed memory"], row["engine"]) for row in found["rows"]] == expected
+    assert "| reference | block 11 |" in (tmp_path / "engine.md").read_text()
 
 
 def test_coverage_of_timm_tells_what_is_equal_and_what_is_refused(

@@ -257,8 +257,8 @@ def test_codes_on_a_processor_without_vnni(mode: str) -> None:
 
 @pytest.mark.parametrize("name", FAST)
 def test_fast_activations_stay_within_their_error_bound(name: str, mode: str) -> None:
-    points = np.concatenate([np.linspace(-12, 12, 2_000_001), np.geomspace(1e-30, 1e4, 20_001)]).astype(np.float32)
-    points = np.concatenate([points, -points]).astype(np.float64)
+    half = np.concatenate([np.linspace(-12, 12, 2_000_001), np.geomspace(1e-30, 1e4, 20_001)]).astype(np.float32)
+    points = np.concatenate([half, -half]).astype(np.float64)
     exact = activation_function(name).function(points)
     function = FAST[name].function if mode == "eager" else torch.compile(FAST[name].function, dynamic=True)
     for number, bound in ((torch.float32, FAST[name].error), (torch.float64, FAST[name].error64)):
