@@ -4,8 +4,8 @@ A compiled kernel may contract a * b + c to one rounding, divide by multiplying 
 order; parameters are folded together beforehand, so that little is left to do for every number. So a kernel's t = value
 / scale + zero point differs from what the reference computes by a few roundings. It is given a bound e >= |t - t'|:
 where t lies farther than e from every tie k + 1/2, both round to the same code. Rows in which some t does not are
-returned as *doubtful*, and computed again as the reference does; since e is about 10^-10, there are next to none but in
-networks whose values lie on ties exactly.
+returned as *doubtful*, and computed again as the reference does; since e is about 10^-10, and what is added to it below
+10^-7, there are next to none but in networks whose values lie on ties exactly.
 
 What t - round(t) is gets compared in float32: half as many vectors. Whatever a comparison or a maximum would do is done
 by `relu` and sums: on CPUs that is one instruction, where the others take four, since they make masks or look for NaN.
