@@ -24,7 +24,15 @@ def compiled(source: str, flags: list[str]) -> ctypes.CDLL:
 def compile_to(folder: Path, source: str, flags: list[str]) -> Path:
     """The same as a file."""
     library = folder / f"{Path(source).stem}.so"
-    command = [build._compiler(), *flags, "-w", f"-I{build.SOURCE.parent}", "-o", str(library), str(_FOLDER / source)]
+    command = [
+        *build.compiler_command(),
+        *flags,
+        "-w",
+        f"-I{build.SOURCE.parent}",
+        "-o",
+        str(library),
+        str(_FOLDER / source),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return library
 

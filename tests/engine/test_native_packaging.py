@@ -30,6 +30,7 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.delenv(build.ISA_VARIABLE, raising=False)
+    monkeypatch.setitem(sys.modules, "ziglang", None)  # as if it could not be found
     found = (build.usable_instruction_set, build.load, compiling.compiler)
     for function in found:
         function.cache_clear()
@@ -43,7 +44,8 @@ def test_without_a_compiler_the_engines_say_so_and_the_portable_one_is_used(caps
     assert main(["engines", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert not found["native"]["available"] and found["portable"]["available"]
-    assert "there is no C++ compiler (c++, g++ or clang++, or set CXX)" in found["native"]["words"]
+    told = "there is no C++ compiler (c++, g++ or clang++, or set CXX); pip install ziglang brings one"
+    assert told in found["native"]["words"]
     engine, words = choose_engine("auto")
     assert engine is Portable and words.count("there is no C++ compiler") == 2
 
@@ -80,6 +82,26 @@ def test_without_a_cache_that_can_be_written_kernels_are_compiled_for_one_proces
     assert done.stderr.count(warned) == 1 and str(Path(library).parent) in done.stderr
     assert "set XDG_CACHE_HOME" in done.stderr
     assert not list((tmp_path / "tmp").glob("evolq-landscape-*"))  # gone with the process
+
+
+@pytest.mark.skipif(not shutil.which("c++") and not shutil.which("g++"), reason="there is no C++ compiler")
+def test_the_compiler_of_the_package_ziglang_is_used_where_the_system_has_none(tmp_path: Path) -> None:
+    """A package of that name that only copies kernels: of what it is asked for, it says so in a file."""
+    kernels = build.load(build.chosen_instruction_set())._name
+    (tmp_path / "ziglang").mkdir()
+    (tmp_path / "ziglang" / "__main__.py").write_text(
+        "import pathlib, shutil, sys\n"
+        f"asked = pathlib.Path({str(tmp_path / 'asked')!r})\n"
+        "asked.write_text(' '.join(sys.argv[1:]))\n"
+        f"if '-o' in sys.argv: shutil.copy({kernels!r}, sys.argv[sys.argv.index('-o') + 1])\n"
+    )
+    code = "from landscape.engine.native import native_available; print(native_available())"
+    paths = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment = {k: v for k, v in os.environ.items() if k not in ("CXX", build.ISA_VARIABLE)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env={**environment, **paths}, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("(True, "), done.stdout
+    assert (tmp_path / "asked").read_text().startswith("c++ -mcpu=baseline -std=c++17 -O3 ")
 
 
 @pytest.mark.parametrize("value", ["", "cache", "./cache"])

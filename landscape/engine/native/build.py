@@ -1,7 +1,8 @@
-"""Compiles the kernels with the system's C++ compiler on first use, and loads them.
+"""Compiles the kernels with a C++ compiler on first use, and loads them.
 
-One library per instruction set, kept in the user's cache folder under a name made of source, flags and compiler, so a
-change of any of them compiles anew and nothing else does. Where that folder cannot be written, a temporary one serves.
+The compiler is the system's, or else clang as the Python package ``ziglang`` has it, which pip can install. One library
+per instruction set, kept in the user's cache folder under a name made of source, flags and compiler, so a change of any
+of them compiles anew and nothing else does. Where that folder cannot be written, a temporary one serves.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import atexit
 import ctypes
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import warnings
 from functools import cache
@@ -93,7 +96,7 @@ def chosen_instruction_set() -> str:
 @cache
 def usable_instruction_set() -> tuple[str, tuple[str, ...]]:
     """The best that can be used, and why better ones were passed over."""
-    _compiler()
+    compiler_command()
     reasons: list[str] = []
     for name in INSTRUCTION_SETS:
         reason = why_not(name)
@@ -123,11 +126,11 @@ def load(instruction_set: str) -> ctypes.CDLL:
     Raises:
         NativeUnavailable: There is no C++ compiler, it fails, or the kernels do not pass their self-test.
     """
-    compiler = _compiler()
+    compiler = compiler_command()
     flags = compiler_flags(instruction_set)
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False).stdout
     sources = [path.name + path.read_text() for path in SOURCES]
-    key = hashlib.sha256("\0".join([*sources, *flags, version]).encode()).hexdigest()[:16]
+    key = hashlib.sha256("\0".join([*sources, *compiler[1:], *flags, version]).encode()).hexdigest()[:16]
     library = cache_folder() / f"kernels-{instruction_set}-{key}.so"
     if not os.access(library, os.R_OK):  # unlike is_file, no error where the folder may not be entered
         library = _compile(compiler, flags, library)
@@ -171,26 +174,38 @@ def _writable(folder: Path) -> Path:
         return temporary
 
 
-def _compile(compiler: str, flags: list[str], wanted: Path) -> Path:
+def _compile(compiler: list[str], flags: list[str], wanted: Path) -> Path:
     """Compile the kernels into a library of the wanted path, or name; returns where it lies."""
     try:
         library = _writable(wanted.parent) / wanted.name
         # Two processes may compile at once: each into a folder of its own, and the renaming is atomic.
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             result = Path(folder) / library.name
-            command = [compiler, *flags, "-o", str(result), str(SOURCE)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            command = [*compiler, *flags, "-o", str(result), str(SOURCE)]
+            caches = {name: str(Path(folder) / "zig") for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")}
+            environment = {**os.environ, **caches}
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             if done.returncode != 0:
-                raise NativeUnavailable(f"{compiler} failed: {(done.stderr.strip().splitlines() or ['no message'])[0]}")
+                words = (done.stderr.strip().splitlines() or ["no message"])[0]
+                raise NativeUnavailable(f"{' '.join(compiler)} failed: {words}")
             result.replace(library)
     except OSError as error:
         raise NativeUnavailable(f"the kernels cannot be compiled: {error}") from error
     return library
 
 
-def _compiler() -> str:
+def compiler_command() -> list[str]:
+    """What calls the C++ compiler: a program, and the arguments that come before all others.
+
+    Raises:
+        NativeUnavailable: There is none.
+    """
     for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
         path = shutil.which(name) if name else None
         if path is not None:
-            return path
-    raise NativeUnavailable("there is no C++ compiler (c++, g++ or clang++, or set CXX)")
+            return [path]
+    if importlib.util.find_spec("ziglang") is not None:
+        return [sys.executable, "-m", "ziglang", "c++", "-mcpu=baseline"]  # else it adds all that this processor has
+    raise NativeUnavailable(
+        "there is no C++ compiler (c++, g++ or clang++, or set CXX); pip install ziglang brings one"
+    )
