@@ -107,7 +107,7 @@ def measure(load: Workload, engines: dict[str, str], batch: int, options: argpar
     for run in tasks.values():
         run()  # first calls compile, pack weights and fill the cache
     rows = []
-    for policy in malloc.policies() or (None,):
+    for policy in (malloc.policies() if device == "cpu" else ()) or (None,):
         if policy is not None:
             malloc.set_policy(policy)
             for run in tasks.values():

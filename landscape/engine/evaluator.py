@@ -41,7 +41,7 @@ class Evaluator:
         images: What it is evaluated on.
         moved: Names of the scales in which candidates may differ (``blocks.5.attn.qkv.weight``).
         arithmetic: The engine.
-        chunk: Images at a time, or more where the engine asks for more; has no influence on any value.
+        chunk: Images at a time, or more or fewer where the engine asks for that; has no influence on any value.
         cache_bytes: Memory for the shared part; what does not fit goes to a temporary file.
 
     Attributes:
@@ -64,7 +64,8 @@ class Evaluator:
         graph = network.graph
         self.changing = graph.downstream({name.rpartition(".")[0] for name in moved})
         self._shared = _needed(graph, {n.name for n in graph if n.name not in self.changing}, self._border(graph))
-        self._step = step = max(chunk, getattr(self.centre, "images_at_once", 1))
+        least, most = (getattr(self.centre, name, None) for name in ("images_at_once", "most_images_at_once"))
+        self._step = step = max(chunk, least or 1) if most is None else min(chunk, most)
         self._chunks = [_Chunk(i, min(i + step, len(images))) for i in range(0, len(images), step)]
         self._passed: tuple[QuantizedNetwork, Reference] | None = None  # of the last `passes`: one point takes several
         self.cache = PrefixCache(cache_bytes, getattr(self.centre, "device", "cpu"))

@@ -14,13 +14,14 @@ import pytest
 import torch
 
 from landscape.engine import Evaluator, Reference
-from landscape.engine.portable import Portable, compiling, float64, layers, operations, products
+from landscape.engine.portable import Portable, compiling, engine, float64, layers, operations, products
 from landscape.engine.portable.activations import FAST
 from landscape.engine.portable.device import on_device
 from landscape.engine.portable.products import FLOAT, SIGNED, UNSIGNED, fastest, multiply, pack
 from landscape.engine.portable.target import target
 from landscape.engine.portable.values import Bytes, Pending
-from landscape.engine.values import Codes, as_float, masked, rows_of
+from landscape.engine.values import Codes, Value, as_float, masked, rows_of
+from landscape.images import ImageSet
 from landscape.quant.elementwise import activation_function
 from landscape.quant.network import ActivationQuantizer
 from landscape.quant.softmax import softmax_table
@@ -377,3 +378,20 @@ def test_masks_that_fit_into_no_integer_are_left_to_the_reference(least: float) 
     found = masked(logits, mask)
     assert (found is None) == (least < -100.0)
     assert found is None or found.integers.tolist() == [[4, -153]]
+
+
+@pytest.mark.parametrize(("compiled", "expected"), [(True, 64), (False, 8)])
+def test_uncompiled_only_few_images_are_evaluated_at_once(
+    monkeypatch: pytest.MonkeyPatch, compiled: bool, expected: int
+) -> None:
+    monkeypatch.setattr(engine, "usable", lambda: compiled)
+    seen: list[slice] = []
+
+    class Watched(Portable):
+        def pixels(self, images: ImageSet, chosen: slice) -> Value:
+            seen.append(chosen)
+            return super().pixels(images, chosen)
+
+    net = quantized("vit")
+    Evaluator(net, images(70), (), Watched, 32).logits(net)
+    assert seen[0] == slice(0, expected) and seen[-1].stop == 70

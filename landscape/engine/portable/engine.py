@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from landscape.engine.clamps import codes_of_clamp, is_clamp
 from landscape.engine.portable import float32, operations, tables
+from landscape.engine.portable.compiling import usable
 from landscape.engine.portable.device import on_device
 from landscape.engine.portable.layers import (
     ActivationEpilogue,
@@ -113,8 +114,19 @@ class Portable(Reference):
     @property
     def images_at_once(self) -> int:
         """How many images are best evaluated together: what a kernel costs whatever its size is shared among them."""
+        return 16 if self.device == "cpu" and self._large_images else 64
+
+    @property
+    def most_images_at_once(self) -> int | None:
+        """How many at most, if any: uncompiled, every operation writes a result, which should stay in the caches."""
+        if self.device != "cpu" or usable():
+            return None
+        return 2 if self._large_images else 8
+
+    @property
+    def _large_images(self) -> bool:
         _, height, width = self.graph.input_shape
-        return 16 if self.device == "cpu" and height * width > 112 * 112 else 64
+        return height * width > 112 * 112
 
     def input(self, images: Tensor) -> Value:
         """The value of normalised images (N, C, H, W)."""

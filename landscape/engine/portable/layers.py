@@ -12,6 +12,7 @@ from landscape.engine.portable import float32, float64
 from landscape.engine.portable.activations import FAST
 from landscape.engine.portable.compiling import compiled
 from landscape.engine.portable.products import UNSIGNED, PackedWeight, exact_convolution_float, multiply
+from landscape.engine.portable.steps import CELLS, CellTable
 from landscape.engine.portable.target import FEW, Target, settle
 from landscape.engine.portable.values import Bytes
 from landscape.graph import Node
@@ -199,6 +200,7 @@ class ActivationEpilogue:
 
     def __init__(self, layer: Layer, target: Target, function: str, steps: StepTable) -> None:
         self.layer, self.target, self.function, self.steps = layer, target, function, steps
+        self._cells: CellTable | None = None  # made when there is much to look up
         self.tile = _TILE if layer.outputs % _TILE == 0 else layer.outputs
         if function in FAST:
             self._fast32, self._fast64 = self._parameters32(), self._parameters64()
@@ -271,7 +273,11 @@ class ActivationEpilogue:
         return settle(fast, exact)
 
     def _codes(self, value: Tensor) -> Tensor:
-        return self.steps(value.contiguous()).to(torch.uint8)
+        if value.numel() < CELLS:
+            return self.steps(value.contiguous()).to(torch.uint8)
+        if self._cells is None:
+            self._cells = CellTable(self.steps)
+        return self._cells(value)
 
 
 def is_depthwise(node: Node) -> bool:
