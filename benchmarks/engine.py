@@ -276,7 +276,7 @@ def to_markdown(report: Row, rows: list[Row], processes: dict[str, Row]) -> str:
         *(f"- {words}" for words in report["engines"].values()),
         "",
         "The baseline evaluates a whole candidate whichever block moves. The batch is the baseline's, and the least",
-        "that an engine takes at a time; `portable` takes at least 16 images, on a GPU 64 of each of 8 candidates.",
+        "that `native` takes at a time; `portable` takes 16 images, on a GPU at least 64 of each of 8 candidates.",
         "Its LayerNorm and softmax are float ones, whatever the scheme says.",
         "Ratios: median over the rounds (smallest to largest).",
         "Freed memory: malloc gives it back to the system, as glibc does to begin with, or keeps it, as glibc may do",

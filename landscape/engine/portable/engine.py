@@ -118,10 +118,12 @@ class Portable(Reference):
 
     @property
     def most_images_at_once(self) -> int | None:
-        """How many at most, if any: uncompiled, every operation writes a result, which should stay in the caches."""
-        if self.device != "cpu" or usable():
+        """How many at most, if any: results had better stay in the caches, and uncompiled each operation writes one."""
+        if self.device != "cpu":
             return None
-        return 2 if self._large_images else 8
+        if not usable():
+            return 2 if self._large_images else 8
+        return 16 if self._large_images else None
 
     @property
     def _large_images(self) -> bool:
