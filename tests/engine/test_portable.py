@@ -380,10 +380,12 @@ def test_masks_that_fit_into_no_integer_are_left_to_the_reference(least: float) 
     assert found is None or found.integers.tolist() == [[4, -153]]
 
 
+@pytest.mark.parametrize("asked", [1, 32])
 @pytest.mark.parametrize(("compiled", "expected"), [(True, 64), (False, 8)])
-def test_uncompiled_only_few_images_are_evaluated_at_once(
-    monkeypatch: pytest.MonkeyPatch, compiled: bool, expected: int
+def test_how_many_images_are_evaluated_at_once(
+    monkeypatch: pytest.MonkeyPatch, compiled: bool, expected: int, asked: int
 ) -> None:
+    """As many as suit the engine; few without a compiler."""
     monkeypatch.setattr(engine, "usable", lambda: compiled)
     seen: list[slice] = []
 
@@ -393,5 +395,5 @@ def test_uncompiled_only_few_images_are_evaluated_at_once(
             return super().pixels(images, chosen)
 
     net = quantized("vit")
-    Evaluator(net, images(70), (), Watched, 32).logits(net)
+    Evaluator(net, images(70), (), Watched, asked).logits(net)
     assert seen[0] == slice(0, expected) and seen[-1].stop == 70
