@@ -66,7 +66,7 @@ class Evaluator:
         self._shared = _needed(graph, {n.name for n in graph if n.name not in self.changing}, self._border(graph))
         least, most = (getattr(self.centre, name, None) for name in ("images_at_once", "most_images_at_once"))
         step = max(chunk, least or 1)
-        self._step = step = step if most is None else min(step, most)
+        self._step = step = min(step, most or step)
         self._chunks = [_Chunk(i, min(i + step, len(images))) for i in range(0, len(images), step)]
         self._passed: tuple[QuantizedNetwork, Reference] | None = None  # of the last `passes`: one point takes several
         self.cache = PrefixCache(cache_bytes, getattr(self.centre, "device", "cpu"))

@@ -235,7 +235,8 @@ inline void run_plan(int threads, Index images, const Step *steps, Index count, 
     std::vector<Progress> progress(static_cast<size_t>(team > 1 ? images : 0));
     pool().run(threads, images * team, [&](Index job) {
         const Index image = job / team;
-        uint8_t *const own = own_memory(arena + scratch_bytes), *const scratch = own + arena;
+        const Index values = team > 1 ? 0 : arena;  // those of an image that a thread has for itself
+        uint8_t *const own = own_memory(values + scratch_bytes), *const scratch = own + values;
         uint8_t *const memory = team > 1 ? shared + image * arena : own;
         const auto find = [&](int32_t buffer) -> uint8_t * {
             if (buffer < 0) return nullptr;

@@ -18,8 +18,10 @@ from scipy.special import erf
 from torch import Tensor
 
 UNIT = 2.0**-24
+"""Unit roundoff of float32."""
 
 UNIT64 = 2.0**-53
+"""Unit roundoff of float64."""
 
 
 @dataclass(frozen=True)

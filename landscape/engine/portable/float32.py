@@ -28,9 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu
 
-from landscape.engine.portable.activations import FAST
-
-UNIT = 2.0**-24
+from landscape.engine.portable.activations import FAST, UNIT
 
 _SLACK = 2.0**-22
 

@@ -28,10 +28,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu
 
-from landscape.engine.portable.activations import FAST
+from landscape.engine.portable.activations import FAST, UNIT64
 from landscape.engine.portable.products import integer_product
-
-UNIT = 2.0**-53
 
 _FACTORS = 24.0
 
@@ -43,7 +41,7 @@ LARGEST_NORM = 4096
 
 def error_bound(magnitudes: Tensor) -> Tensor:
     """Bound e of the error, from the sum of the terms' magnitudes in units of the output's scale; float64."""
-    return magnitudes * (_FACTORS * UNIT) + _SLACK
+    return magnitudes * (_FACTORS * UNIT64) + _SLACK
 
 
 def tie_limit(magnitudes: Tensor) -> Tensor:
@@ -168,8 +166,8 @@ def activation_bound(function: str, magnitudes: Tensor, scale: float, zero_point
         zero_point: Of the output.
     """
     f = FAST[function]
-    relative = (f.error64 + 8.0 * UNIT * f.slope) / scale * 1.01
-    return magnitudes * (_FACTORS * UNIT * f.slope / scale) + (8.0 * UNIT * zero_point + _SLACK), relative
+    relative = (f.error64 + 8.0 * UNIT64 * f.slope) / scale * 1.01
+    return magnitudes * (_FACTORS * UNIT64 * f.slope / scale) + (8.0 * UNIT64 * zero_point + _SLACK), relative
 
 
 def product(
@@ -349,8 +347,8 @@ def integer_layer_norm(
     power = 128.0 / torch.where(leading < 128.0, leading, 128.0)
     scaled, constant = size * power, (bias - shift) * power
     m, b = torch.floor(scaled), torch.round(constant)
-    of_m = torch.where(size > 0.0, (scaled - m - 0.5).abs() + scaled * (_FACTORS * UNIT), 0.0)
-    of_b = (constant - b).abs() + (bias.abs() + shift.abs()) * power * (_FACTORS * UNIT) + _SLACK
+    of_m = torch.where(size > 0.0, (scaled - m - 0.5).abs() + scaled * (_FACTORS * UNIT64), 0.0)
+    of_b = (constant - b).abs() + (bias.abs() + shift.abs()) * power * (_FACTORS * UNIT64) + _SLACK
     m = torch.where(m < 255.0, m, 255.0)
     y = torch.round((torch.where(a < 0.0, -m, m) * c.to(torch.float64) + b) / power) + zero
     return clamped(y, lowest, highest), (relu(of_m - 0.5) + relu(of_b - 0.5)).sum(-1)

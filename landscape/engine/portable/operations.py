@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from landscape.engine.portable import float32, float64
+from landscape.engine.portable.activations import UNIT
 from landscape.engine.portable.compiling import compiled
 from landscape.engine.portable.float64 import tie_limit
 from landscape.engine.portable.products import (
@@ -317,7 +318,7 @@ def integer_layer_norm(x: Bytes, weight: Tensor, bias: Tensor, target: Target) -
 def _log_int_numbers(scale: float, tokens: int, device: torch.device) -> tuple[Tensor, ...]:
     """1 / m, m, b, c and the error's bound, see `float32.log_softmax`."""
     b, c, m = log_int_constants(scale)
-    numbers = (1.0 / m, m, b, c, (tokens + 40) * float32.UNIT)
+    numbers = (1.0 / m, m, b, c, (tokens + 40) * UNIT)
     return tuple(torch.tensor(n, dtype=torch.float32, device=device) for n in numbers)
 
 

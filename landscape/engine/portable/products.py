@@ -169,8 +169,8 @@ _kept = threading.local()
 def memory(shape: tuple[int, ...], device: torch.device) -> Tensor:
     """Memory for what is read at once, int32, not initialized: on a CPU the same for all products of a thread.
 
-    Sums are what takes the most. Freed memory goes back to the system, which clears every page
-    of it when the next sums take it: that can cost more than the products.
+    Sums are what takes the most. Freed memory goes back to the system, which clears every page of it when the next sums
+    take it: that can cost more than the products.
     """
     if device.type != "cpu":
         return torch.empty(shape, dtype=torch.int32, device=device)
