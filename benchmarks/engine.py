@@ -1,9 +1,10 @@
 """Engines against plain eager fake quantization: speed, memory, time to compile.
 
 Baseline and engines take turns within one process, round after round, so that they meet the same load; ratios are taken
-within a round, and their median and range are reported, for both ways in which malloc treats freed memory (see
-`benchmarks.malloc`), which make the baseline slow or fast. The baseline evaluates a whole candidate whichever block
-moves, as released code does, so the ratio for block N compares a whole baseline pass with an engine that starts there.
+within a round, and their median and range are reported, for malloc left alone and for both ways in which it can treat
+freed memory (see `benchmarks.malloc`), which make the baseline slow or fast. The baseline evaluates a whole candidate
+whichever block moves, as released code does, so the ratio for block N compares a whole baseline pass with an engine
+that starts there.
 
     python -m benchmarks.engine                                   # random weights and images
     python -m benchmarks.engine --weights W --data FOLDER         # real ones
@@ -69,7 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     load = workload.load(options)
     engines = _engines(options.engines, options.device)
-    rows = [row for batch in _numbers(options.batches) for row in measure(load, engines, batch, options)]
+    rows = []
+    for policy in malloc.policies() if options.device == "cpu" else (malloc.LEFT_ALONE,):
+        malloc.set_policy(policy)
+        for batch in _numbers(options.batches):
+            found = measure(load, engines, batch, options, f"memory {policy}, batch {batch}")
+            rows += [{"freed memory": policy, **row} for row in found]
     processes = {} if options.no_processes else {name: measure_process(load, name, options) for name in engines}
     report = {"workload": load.words, "rounds": options.rounds, "machine": workload.machine(), "engines": engines}
     report["note"] = options.note
@@ -98,31 +104,22 @@ def _numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
-def measure(load: Workload, engines: dict[str, str], batch: int, options: argparse.Namespace) -> list[Row]:
-    """One row per engine, task and policy of malloc at a batch size, with the baseline's own row first."""
+def measure(load: Workload, engines: dict[str, str], batch: int, options: argparse.Namespace, words: str) -> list[Row]:
+    """One row per engine and task at a batch size, with the baseline's own row first."""
     blocks, device = _numbers(options.blocks), options.device
     tasks: dict[Any, Run] = {"baseline": baseline_run(load, batch, device)}
     for name in engines:
         tasks |= {(name, block): engine_run(load, name, block, batch, device) for block in [None, *blocks]}
     for run in tasks.values():
         run()  # first calls compile, pack weights and fill the cache
-    rows = []
-    for policy in (malloc.policies() if device == "cpu" else ()) or (None,):
-        if policy is not None:
-            malloc.set_policy(policy)
-            for run in tasks.values():
-                run()
-        seconds: dict[Any, list[float]] = {key: [] for key in tasks}
-        for number in range(options.rounds):
-            for key, run in tasks.items():
-                start = time.perf_counter()
-                candidates = run()
-                seconds[key].append((time.perf_counter() - start) / candidates)
-            print(f"batch {batch}, memory {policy}: round {number + 1} of {options.rounds}", file=sys.stderr)
-        for key in seconds:
-            found = _row(key, batch, seconds[key], seconds["baseline"], len(load.images))
-            rows.append({"freed memory": policy, **found})
-    return rows
+    seconds: dict[Any, list[float]] = {key: [] for key in tasks}
+    for number in range(options.rounds):
+        for key, run in tasks.items():
+            start = time.perf_counter()
+            candidates = run()
+            seconds[key].append((time.perf_counter() - start) / candidates)
+        print(f"{words}: round {number + 1} of {options.rounds}", file=sys.stderr)
+    return [_row(key, batch, seconds[key], seconds["baseline"], len(load.images)) for key in seconds]
 
 
 def _timed(run: Callable[[], object]) -> float:
@@ -280,17 +277,18 @@ def to_markdown(report: Row, rows: list[Row], processes: dict[str, Row]) -> str:
         "that `native` takes at a time; `portable` takes 16 images, on a GPU at least 64 of each of 8 candidates.",
         "Its LayerNorm and softmax are float ones, whatever the scheme says.",
         "Ratios: median over the rounds (smallest to largest).",
-        "Freed memory: malloc gives it back to the system, as glibc does to begin with, or keeps it, as glibc may do",
-        "after a while. The baseline's operations all take new memory, so that its speed depends on that.",
+        "Freed memory: as malloc likes (glibc gives large pieces back to begin with, and keeps more of them after a",
+        "while), all given back to the system, or all kept. The baseline's operations all take new memory, so that its",
+        "speed depends on that.",
         "",
-        "| batch | freed memory | engine | starts at | images/s | ratio to baseline | ms per candidate |",
+        "| freed memory | batch | engine | starts at | images/s | ratio to baseline | ms per candidate |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         start = "pixels" if row["block"] is None else f"block {row['block']}"
         low, high = row["ratio range"]
         lines.append(
-            f"| {row['batch']} | {row['freed memory'] or 'as it is'} | {row['engine']} | {start} "
+            f"| {row['freed memory']} | {row['batch']} | {row['engine']} | {start} "
             f"| {row['images per second']:.1f} | {row['ratio']:.2f} ({low:.2f} to {high:.2f}) "
             f"| {row['ms per candidate']:.0f} |"
         )
