@@ -1,10 +1,10 @@
 """Engines against plain eager fake quantization: speed, memory, time to compile.
 
 Baseline and engines take turns within one process, round after round, so that they meet the same load; ratios are taken
-within a round, and their median and range are reported, for malloc left alone and for both ways in which it can treat
-freed memory (see `benchmarks.malloc`), which make the baseline slow or fast. The baseline evaluates a whole candidate
-whichever block moves, as released code does, so the ratio for block N compares a whole baseline pass with an engine
-that starts there.
+within a round, and their median and range are reported, for malloc left alone and for malloc that keeps freed memory
+(see `benchmarks.malloc`), with which the baseline is at its fastest. The baseline evaluates a whole candidate whichever
+block moves, as released code does, so the ratio for block N compares a whole baseline pass with an engine that starts
+there.
 
     python -m benchmarks.engine                                   # random weights and images
     python -m benchmarks.engine --weights W --data FOLDER         # real ones
@@ -277,9 +277,9 @@ def to_markdown(report: Row, rows: list[Row], processes: dict[str, Row]) -> str:
         "that `native` takes at a time; `portable` takes 16 images, on a GPU at least 64 of each of 8 candidates.",
         "Its LayerNorm and softmax are float ones, whatever the scheme says.",
         "Ratios: median over the rounds (smallest to largest).",
-        "Freed memory: as malloc likes (glibc gives large pieces back to begin with, and keeps more of them after a",
-        "while), all given back to the system, or all kept. The baseline's operations all take new memory, so that its",
-        "speed depends on that.",
+        "Freed memory: left to malloc, as whoever runs a program has it (glibc gives much of it back to the system,",
+        "which clears it anew), or all kept. The baseline's operations all take new memory, so that its speed depends on",
+        "that.",
         "",
         "| freed memory | batch | engine | starts at | images/s | ratio to baseline | ms per candidate |",
         "|---|---|---|---|---|---|---|",

@@ -1,32 +1,27 @@
-"""What malloc does with freed memory, set rather than left to chance.
+"""What malloc does with freed memory, left alone or set.
 
-glibc begins by giving large pieces back to the system at once, which then clears every page of the next ones: eager
-PyTorch, whose every operation takes new memory, can lose half of its time to that. When such pieces are freed glibc
-raises the size from which it does so, up to 32 MiB, so that a process may also keep its memory and be twice as fast.
-How much of the two a benchmark meets depends on what was freed before. So all three are measured: malloc left alone,
-as whoever runs the program has it, and both ends.
+Left alone, glibc begins by giving large pieces back to the system, which clears every page of the next ones, and
+raises, when such pieces are freed, the size from which it does so. Eager PyTorch, whose every operation takes new
+memory, can lose half of its time to that. So both are measured: malloc as whoever runs a program has it, and malloc
+told to keep what is freed, with which eager PyTorch is at its fastest.
 """
 
 from __future__ import annotations
 
 import ctypes
 
-LEFT_ALONE, GIVEN_BACK, KEPT = "as malloc likes", "given back", "kept"
+LEFT_ALONE, KEPT = "left to malloc", "kept"
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
-_VALUES = {GIVEN_BACK: (128 * 2**10, 128 * 2**10), KEPT: (32 * 2**20, 2**31 - 1)}  # what glibc begins with; its most
+_VALUES = {_MMAP_THRESHOLD: 32 * 2**20, _TRIM_THRESHOLD: 2**31 - 1}  # the most that glibc takes
 
 
 def policies() -> tuple[str, ...]:
-    """What there is here, in the order in which a process can have them: the ends only where malloc is glibc's."""
-    return (LEFT_ALONE, GIVEN_BACK, KEPT) if hasattr(ctypes.CDLL(None), "mallopt") else (LEFT_ALONE,)
+    """What there is here, in the order in which a process can have them."""
+    return (LEFT_ALONE, KEPT) if hasattr(ctypes.CDLL(None), "mallopt") else (LEFT_ALONE,)
 
 
 def set_policy(policy: str) -> None:
-    """From now on, in this process. Setting one of the ends ends glibc's own adjustments, so leave it alone before."""
-    if policy == LEFT_ALONE:
-        return
-    mmap, trim = _VALUES[policy]
-    mallopt = ctypes.CDLL(None).mallopt
-    if not (mallopt(_MMAP_THRESHOLD, mmap) and mallopt(_TRIM_THRESHOLD, trim)):
+    """From now on, in this process. Keeping ends glibc's own adjustments, so it comes last."""
+    if policy == KEPT and not all(ctypes.CDLL(None).mallopt(name, value) for name, value in _VALUES.items()):
         raise RuntimeError("malloc has refused its settings")
